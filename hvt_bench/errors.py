@@ -1,0 +1,58 @@
+"""The exceptions of hvt-bench.
+
+    HvtBenchError
+    ├── RequestError            the request is wrong: nothing was run or written (exit code 2)
+    │   ├── ConfigError         no network with these fields exists
+    │   └── FileError           a file cannot be read, is not ours, or asks for something impossible
+    ├── CountError              the cost of a network cannot be counted with certainty
+    └── WorkerError             an item of work did not come back
+        ├── WorkerTimeoutError  it ran past its time limit and was ended
+        └── WorkerCrashedError  its process died
+
+An error message is one sentence or two that name the file, the key, the value and the next move.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HvtBenchError(Exception):
+    """Everything hvt-bench raises on purpose."""
+
+
+class RequestError(HvtBenchError):
+    """The request is wrong: nothing was run or written."""
+
+
+class ConfigError(RequestError):
+    """No network with these fields exists."""
+
+
+class FileError(RequestError):
+    """A file cannot be read, is not ours, or asks for something impossible."""
+
+
+class CountError(HvtBenchError):
+    """The cost of a network cannot be counted with certainty."""
+
+
+class WorkerError(HvtBenchError):
+    """An item of work did not come back."""
+
+
+class WorkerTimeoutError(WorkerError):
+    """A worker ran past its time limit and was ended."""
+
+
+class WorkerCrashedError(WorkerError):
+    """The process of a worker died."""
+
+
+def unknown(what: str, given: object, known: Iterable[str]) -> str:
+    """Say that `given` is no `what`, and name the nearest of `known`, or all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.6)
+    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    return f"unknown {what} '{given}'; {hint}"

@@ -1,0 +1,205 @@
+"""Running a network without computing: shapes only, no memory.
+
+`ShapesOnly` answers every operator with an empty CPU tensor of the shape its meta kernel gives. The tensor is address
+space that nobody touches, so a network of 22 billion parameters traces in a moment. The JIT tracer that fvcore reads
+sees ordinary CPU tensors: on `meta` tensors it fails (sizes become traced tensors, which meta kernels refuse).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from hvt_bench.errors import CountError
+
+aten = torch.ops.aten
+
+_WHOLE = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
+
+
+class _Meta(NamedTuple):
+    """What the meta kernel of an operator needs to know of a tensor; hashable, unlike the tensor."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class ShapesOnly(TorchDispatchMode):
+    """Answer operators with empty tensors of the right shape; let views and arithmetic on sizes through.
+
+    Raises CountError at an operator whose output shape depends on the values of a tensor.
+    """
+
+    def __init__(self, where: Callable[[], str] = lambda: "") -> None:
+        super().__init__()
+        self._where = where
+        self._unreal = _TensorSet()  # whole-number scalars that were answered, not computed
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is aten.convolution.default:
+            # The tracer leaves `convolution` to be recorded as the `_convolution` it calls, which an answer given
+            # here would hide. The four flags choose cuDNN's algorithms and change no shape.
+            with _tracer_awake(), self:
+                return aten._convolution.default(*args, False, False, False, False)
+        with _tracing_paused():
+            return self._answer(func, args, kwargs)
+
+    def _answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if func.is_view or torch.Tag.inplace_view in func.tags:
+            return func(*args, **kwargs)
+        leaves, spec = tree_flatten((args, kwargs))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        if tensors and all(self._is_size(tensor) for tensor in tensors):
+            return func(*args, **kwargs)
+        if func is aten._local_scalar_dense.default or torch.Tag.data_dependent_output in func.tags:
+            raise self._depends_on_data(func)
+        if func._schema.is_mutable:
+            return _mutated(func, args, kwargs)
+        key = tuple(
+            _Meta(tuple(leaf.size()), leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else leaf
+            for leaf in leaves
+        )
+        try:
+            out_leaves, out_spec = _meta_outputs(func, key, spec)
+        except NotImplementedError:
+            raise self._depends_on_data(func) from None
+        outputs = [
+            torch.empty_strided(leaf.size, leaf.stride, dtype=leaf.dtype) if isinstance(leaf, _Meta) else leaf
+            for leaf in out_leaves
+        ]
+        for output in outputs:
+            if isinstance(output, Tensor) and output.dim() == 0 and output.dtype in _WHOLE:
+                self._unreal.add(output)
+        return tree_unflatten(outputs, out_spec)
+
+    def _is_size(self, tensor: Tensor) -> bool:
+        """Say whether a tensor holds a size, which the tracer keeps as a real whole-number scalar."""
+        return tensor.dim() == 0 and tensor.dtype in _WHOLE and tensor not in self._unreal
+
+    def _depends_on_data(self, func: Any) -> CountError:
+        where = self._where()
+        return CountError(
+            f"{func.name()}{f' in module {where!r}' if where else ''}: the shape or value it gives depends on the "
+            "data, so the cost of this network cannot be read off its shapes"
+        )
+
+
+class _TensorSet:
+    """Tensors by identity, kept alive so that no identity is used twice."""
+
+    def __init__(self) -> None:
+        self._tensors: dict[int, Tensor] = {}
+
+    def add(self, tensor: Tensor) -> None:
+        self._tensors[id(tensor)] = tensor
+
+    def __contains__(self, tensor: Tensor) -> bool:
+        return id(tensor) in self._tensors
+
+
+@lru_cache(maxsize=100_000)
+def _meta_outputs(func: Any, key: tuple[Any, ...], spec: TreeSpec) -> tuple[list[Any], TreeSpec]:
+    """Run the meta kernel of `func`; designs of one sweep share most of their operators, hence the cache."""
+    leaves = [
+        torch.empty_strided(leaf.size, leaf.stride, dtype=leaf.dtype, device="meta")
+        if isinstance(leaf, _Meta)
+        else torch.device("meta")
+        if isinstance(leaf, torch.device)
+        else leaf
+        for leaf in key
+    ]
+    args, kwargs = tree_unflatten(leaves, spec)
+    if any(argument.name == "device" for argument in func._schema.arguments) and "device" not in kwargs:
+        kwargs["device"] = "meta"
+    outputs, out_spec = tree_flatten(func(*args, **kwargs))
+    return [
+        _Meta(tuple(leaf.size()), leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else leaf
+        for leaf in outputs
+    ], out_spec
+
+
+def _mutated(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Return what an in-place or `out=` operator returns: the arguments that it would have written to."""
+    written = {}
+    for index, argument in enumerate(func._schema.arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            value = args[index] if index < len(args) else kwargs.get(argument.name)
+            for name in argument.alias_info.before_set:
+                written[name] = value
+    outputs = [
+        written[next(iter(output.alias_info.before_set))] if output.alias_info is not None else None
+        for output in func._schema.returns
+    ]
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
+
+
+@contextmanager
+def _tracer_awake() -> Iterator[None]:
+    """Let the tracer see the operators called here: inside a dispatch mode it is shut out."""
+    included = torch._C._dispatch_tls_local_include_set()
+    excluded = torch._C._dispatch_tls_local_exclude_set()
+    with torch._C._ForceDispatchKeyGuard(included, excluded - included):
+        yield
+
+
+@contextmanager
+def _tracing_paused() -> Iterator[None]:
+    """Hide the tracing state, under which the sizes of a tensor are tensors themselves."""
+    state = torch._C._get_tracing_state()
+    if state is None:
+        yield
+        return
+    with _tracer_awake():
+        torch._C._set_tracing_state(None)
+        try:
+            yield
+        finally:
+            torch._C._set_tracing_state(state)
+
+
+def meta_copy(module: nn.Module) -> nn.Module:
+    """Copy a module with every parameter and buffer on `meta`; costs no memory and leaves the original alone."""
+    memo: dict[int, Any] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
+    return copy.deepcopy(module, memo)
+
+
+@contextmanager
+def current_module(module: nn.Module) -> Iterator[Callable[[], str]]:
+    """Give a function that names the submodule whose forward is running, such as `blocks.3.attn`."""
+    stack: list[str] = []
+
+    def enter(name: str) -> Callable[..., None]:
+        return lambda *_: stack.append(name)
+
+    def leave(*_: Any) -> None:
+        stack.pop()
+
+    hooks = [
+        handle
+        for name, child in module.named_modules()
+        for handle in (child.register_forward_pre_hook(enter(name)), child.register_forward_hook(leave))
+    ]
+    try:
+        yield lambda: stack[-1] if stack else ""
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,122 @@
+"""FAMILIES and VARIANTS: every network that has a name here, and how to get one from text or a mapping."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from torch import nn
+
+from hvt_bench.errors import ConfigError, unknown
+from hvt_bench.models.config import Attention, ModelConfig
+from hvt_bench.models.hvt import HVT_VARIANTS, HVTConfig
+from hvt_bench.models.vit import DEIT_VARIANTS, VIT_VARIANTS, ViTConfig
+from hvt_bench.records import explain
+
+FAMILIES: dict[str, type[ModelConfig]] = {
+    "vit": ViTConfig,
+    "hvt": HVTConfig,
+}
+
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: ("vit", fields) for name, fields in VIT_VARIANTS.items()},
+    **{name: ("vit", fields) for name, fields in DEIT_VARIANTS.items()},
+    **{name: ("hvt", fields) for name, fields in HVT_VARIANTS.items()},
+}
+
+
+def create_model(name: str, *, attention: Attention = "sdpa", **overrides: Any) -> nn.Module:
+    """Build a variant (`hvt_s_1`) or a family (`hvt`) with some fields changed; random weights, training mode.
+
+    Raises ConfigError where no such network exists.
+    """
+    return override(parse_model(name), **overrides).build(attention)
+
+
+def parse_model(model: str | Mapping[str, Any]) -> ModelConfig:
+    """Turn what a person writes into a config.
+
+    Text is a variant or a family, with changes behind a colon: `hvt_s_1`, `hvt:depth=10,embed_dim=192`. A mapping
+    names its `family` or `variant` and gives fields; its `name`, a label for tables, is not part of the network.
+    Raises ConfigError where no such network exists.
+    """
+    if isinstance(model, str):
+        name, _, text = model.partition(":")
+        return make_config(name, parse_fields(text.split(",")) if text else {})
+    fields = {key: value for key, value in model.items() if key != "name"}
+    heads = [key for key in ("family", "variant") if key in fields]
+    if len(heads) != 1:
+        raise ConfigError("a model written as a mapping needs either 'family' or 'variant', and not both")
+    head = fields.pop(heads[0])
+    table = FAMILIES if heads == ["family"] else VARIANTS
+    if head not in table:
+        raise ConfigError(unknown(heads[0], head, table))
+    return make_config(head, fields)
+
+
+def model_name(model: str | Mapping[str, Any]) -> str:
+    """Return what the column `model` says: the text as written, a mapping's `name`, else `family:key=value,...`."""
+    if isinstance(model, str):
+        return model
+    if "name" in model:
+        return str(model["name"])
+    fields = {key: value for key, value in model.items() if key not in ("family", "variant")}
+    text = ",".join(f"{key}={yaml_text(value)}" for key, value in fields.items())
+    head = model.get("family", model.get("variant"))
+    return f"{head}:{text}" if text else str(head)
+
+
+def make_config(name: str, changes: Mapping[str, Any]) -> ModelConfig:
+    """Return the config of a variant or family `name` with `changes` to its fields.
+
+    Raises ConfigError where no such network exists.
+    """
+    if name in VARIANTS:
+        family, fields = VARIANTS[name]
+    elif name in FAMILIES:
+        family, fields = name, {}
+    else:
+        raise ConfigError(unknown("model", name, [*VARIANTS, *FAMILIES]))
+    config_class = FAMILIES[family]
+    base = {key: field.default for key, field in config_class.model_fields.items()} | fields
+    return _validate(config_class, base, changes)
+
+
+def override(config: ModelConfig, **changes: Any) -> ModelConfig:
+    """Return `config` with some fields changed. Raises ConfigError where no such network exists."""
+    if not changes:
+        return config
+    base = {key: getattr(config, key) for key in type(config).model_fields}
+    return _validate(type(config), base, changes)
+
+
+def parse_fields(assignments: list[str]) -> dict[str, Any]:
+    """Read `key=value` texts; a value is written as in YAML: `18`, `true`, `avg`. Raises ConfigError."""
+    fields = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not re.fullmatch(r"\w+", key.strip()):
+            raise ConfigError(f"'{assignment}' is not of the form key=value, such as depth=18")
+        try:
+            fields[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"'{assignment}': the value cannot be read") from None
+    return fields
+
+
+def yaml_text(value: object) -> str:
+    """Return a scalar as YAML spells it: `true`, not `True`."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _validate(
+    config_class: type[ModelConfig], base: Mapping[str, Any], changes: Mapping[str, Any]
+) -> ModelConfig:
+    try:
+        return config_class.model_validate(config_class.merge(base, changes))
+    except ValidationError as error:
+        sentences = [sentence for _, sentence in explain(error, config_class.model_fields)]
+        raise ConfigError(f"{config_class.family}: {'; '.join(sentences)}") from None

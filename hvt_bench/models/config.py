@@ -1,0 +1,122 @@
+"""What a network is before it is built: a validated, hashable record of its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+from torch import nn
+
+from hvt_bench.errors import ConfigError
+from hvt_bench.records import Column, Record
+
+Attention = Literal["sdpa", "eager"]
+GlobalPool = Literal["avg", "token"]
+
+HEAD_WIDTH = 64  # width of one attention head in ViT-Ti to ViT-L, DeiT and HVT
+
+
+class ModelConfig(Record):
+    """The fields of one network of a family."""
+
+    family: ClassVar[str]
+
+    def build(self, attention: Attention = "sdpa") -> nn.Module:
+        """Build the network, randomly initialised, in training mode."""
+        raise NotImplementedError
+
+    def input_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors that `forward` takes."""
+        raise NotImplementedError
+
+    @property
+    def seq_lens(self) -> tuple[int, ...] | None:
+        """Tokens that enter each block, special tokens included; None where the family has no such thing."""
+        return None
+
+    def closed_form_macs(self) -> int | None:
+        """Multiply-adds of one image by formula: a check on the counters; None where there is no formula."""
+        return None
+
+    @classmethod
+    def merge(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Lay `changes` over the fields of `base`, and adapt the fields that follow from a changed one."""
+        return {**base, **changes}
+
+
+class TransformerConfig(ModelConfig):
+    """The fields that all vision transformers here share."""
+
+    img_size: Annotated[int, Field(ge=1), Column("side of the square input image", "px", "image size")] = 224
+    patch_size: Annotated[int, Field(ge=1), Column("side of one patch; divides the image size", "px")] = 16
+    in_chans: Annotated[int, Field(ge=1), Column("channels of the input image")] = 3
+    num_classes: Annotated[int, Field(ge=1), Column("classes of the linear classifier")] = 1000
+    embed_dim: Annotated[int, Field(ge=1), Column("width of a token", "", "embedding width")] = 384
+    depth: Annotated[int, Field(ge=1), Column("number of blocks")] = 12
+    num_heads: Annotated[int, Field(ge=1), Column("attention heads of a block")] = 6
+    mlp_ratio: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Column("hidden width of the MLP over embed_dim")
+    ] = 4.0
+    qkv_bias: Annotated[bool, Column("whether the query, key and value projection has a bias")] = True
+    global_pool: Annotated[
+        GlobalPool, Column("what the head reads: `avg` (mean of the tokens) or `token` (the class token)")
+    ] = "token"
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> TransformerConfig:
+        if self.img_size % self.patch_size:
+            below = self.img_size // self.patch_size * self.patch_size
+            sizes = [size for size in (below, below + self.patch_size) if size]
+            raise ValueError(
+                f"img_size {self.img_size} is not divisible by patch_size {self.patch_size}; "
+                f"the nearest sizes that work: {' and '.join(map(str, sizes))}"
+            )
+        if self.embed_dim % self.num_heads:
+            raise ValueError(
+                f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}; "
+                f"heads are {HEAD_WIDTH} wide in HVT and DeiT"
+            )
+        if self.mlp_hidden < 1:
+            raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves an MLP without a hidden unit")
+        return self
+
+    @property
+    def mlp_hidden(self) -> int:
+        """Hidden units of the MLP."""
+        return int(self.embed_dim * self.mlp_ratio)
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of one image."""
+        return (self.img_size // self.patch_size) ** 2
+
+    def input_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
+        """One image tensor, (B, C, H, W)."""
+        return ((batch_size, self.in_chans, self.img_size, self.img_size),)
+
+    def block_macs(self, tokens: int) -> int:
+        """Multiply-adds of one block over `tokens` tokens: 4nd² + 2nd·m in products with weights, 2n²d in attention."""
+        width = self.embed_dim
+        return 4 * tokens * width**2 + 2 * tokens * width * self.mlp_hidden + 2 * tokens**2 * width
+
+    def stem_macs(self) -> int:
+        """Multiply-adds of the patch embedding."""
+        return self.num_patches * self.in_chans * self.patch_size**2 * self.embed_dim
+
+    @classmethod
+    def merge(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep the width of a head where `changes` give the embedding width and not the number of heads."""
+        fields = super().merge(base, changes)
+        embed_dim = changes.get("embed_dim")
+        if "num_heads" in changes or type(embed_dim) is not int or embed_dim < 1:
+            return fields
+        head_width = base["embed_dim"] // base["num_heads"]
+        if embed_dim % head_width:
+            below = embed_dim // head_width * head_width
+            sizes = [size for size in (below, below + head_width) if size]
+            raise ConfigError(
+                f"embed_dim {embed_dim} is no multiple of the head width {head_width}; "
+                f"give num_heads too, or take {' or '.join(map(str, sizes))}"
+            )
+        return fields | {"num_heads": embed_dim // head_width}

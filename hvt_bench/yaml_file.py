@@ -1,0 +1,117 @@
+"""Reading a YAML file a person wrote: safely, with the line of every key for the error messages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hvt_bench.errors import FileError
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 50
+
+Place = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """What a YAML file holds, and on which line each key and item stands."""
+
+    path: Path
+    data: dict[str, Any]
+    lines: dict[Place, int]
+
+    def error(self, place: Place, sentence: str) -> FileError:
+        """Return an error that points at `place`, or at the nearest place above it that has a line."""
+        while place and place not in self.lines:
+            place = place[:-1]
+        return FileError(f"{self.path}:{self.lines.get(place, 1)}: {sentence}")
+
+
+def load_yaml(path: Path) -> YamlFile:
+    """Read a YAML file that holds a mapping.
+
+    Raises FileError for what cannot be read, is no YAML, is larger than MAX_BYTES, nests deeper than MAX_DEPTH,
+    holds aliases or a key twice.
+    """
+    text = _read(path)
+    try:
+        _refuse_bombs(path, text)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        line = mark.line + 1 if mark else 1
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise FileError(f"{path}:{line}: this is not YAML: {problem}") from None
+    if root is None:
+        raise FileError(f"{path}: the file is empty; sweeps/smoke.yaml shows what a small one looks like")
+    lines: dict[Place, int] = {}
+    data = _value(path, root, (), lines)
+    if not isinstance(data, dict):
+        raise FileError(f"{path}:1: expected 'key: value' lines, found a {type(data).__name__}")
+    return YamlFile(path, data, lines)
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > MAX_BYTES and path.is_file():
+            raise FileError(f"{path}: larger than {MAX_BYTES:,} bytes; this cannot be a sweep or budget file")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FileError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise FileError(f"{path}: is a directory; name a YAML file in it") from None
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: is not a text file; a sweep or budget file is YAML in UTF-8") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _refuse_bombs(path: Path, text: str) -> None:
+    """Walk the event stream, which costs no recursion, before anything is composed."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            raise FileError(f"{path}:{line}: '*{event.anchor}': aliases are not accepted; write the value out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise FileError(f"{path}:{line}: nested deeper than {MAX_DEPTH} levels")
+
+
+def _value(path: Path, node: yaml.Node, place: Place, lines: dict[Place, int]) -> Any:
+    lines.setdefault(place, node.start_mark.line + 1)
+    if isinstance(node, yaml.SequenceNode):
+        return [_value(path, item, (*place, i), lines) for i, item in enumerate(node.value)]
+    if isinstance(node, yaml.MappingNode):
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            key = _scalar(path, key_node)
+            if not isinstance(key, str):
+                raise FileError(f"{path}:{line}: the key {key!r} is no text; put it in quotes if it is meant")
+            if key in mapping:
+                first = lines[(*place, key)]
+                raise FileError(f"{path}:{line}: the key '{key}' stands here twice, first on line {first}")
+            lines[(*place, key)] = line
+            mapping[key] = _value(path, value_node, (*place, key), lines)
+        return mapping
+    return _scalar(path, node)
+
+
+def _scalar(path: Path, node: yaml.Node) -> Any:
+    loader = yaml.SafeLoader("")
+    try:
+        return loader.construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:
+        line = node.start_mark.line + 1
+        problem = getattr(error, "problem", None) or error
+        raise FileError(f"{path}:{line}: '{node.value}' cannot be read: {problem}") from None
+    finally:
+        loader.dispose()
