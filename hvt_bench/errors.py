@@ -3,6 +3,7 @@
     HvtBenchError
     ├── RequestError            the request is wrong: nothing was run or written (exit code 2)
     │   ├── ConfigError         no network with these fields exists
+    │   │   └── FieldError      whatever the other fields are: one value is out of the question
     │   └── FileError           a file cannot be read, is not ours, or asks for something impossible
     ├── CountError              the cost of a network cannot be counted with certainty
     └── WorkerError             an item of work did not come back
@@ -28,6 +29,10 @@ class RequestError(HvtBenchError):
 
 class ConfigError(RequestError):
     """No network with these fields exists."""
+
+
+class FieldError(ConfigError):
+    """A field has a value that no network of its family can take, whatever the other fields are."""
 
 
 class FileError(RequestError):

@@ -59,9 +59,12 @@ def _kind(annotation: object) -> tuple[type, bool]:
 
 
 def explain(error: ValidationError, known: Mapping[str, object]) -> list[tuple[tuple[str | int, ...], str]]:
-    """Turn a validation error into (place, sentence) pairs; `known` are the keys that a mapping may have."""
+    """Turn a validation error into (place, sentence) pairs; `known` are the keys that a mapping may have.
+
+    Misspelt keys come first: a missing key is most often a misspelt one.
+    """
     found = []
-    for issue in error.errors(include_url=False):
+    for issue in sorted(error.errors(include_url=False), key=lambda issue: issue["type"] != "extra_forbidden"):
         place, value = issue["loc"], issue["input"]
         key = str(place[-1]) if place else ""
         if issue["type"] == "extra_forbidden":

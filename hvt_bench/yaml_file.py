@@ -74,7 +74,7 @@ def _refuse_bombs(path: Path, text: str) -> None:
     """Walk the event stream, which costs no recursion, before anything is composed."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
             raise FileError(f"{path}:{line}: '*{event.anchor}': aliases are not accepted; write the value out")
         if isinstance(event, yaml.CollectionStartEvent):

@@ -12,14 +12,15 @@ The counting rule, in full:
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,23 +28,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from hvt_bench.errors import CountError
+from hvt_bench.metrics.base import Metric
 from hvt_bench.metrics.tracing import ShapesOnly, current_module, meta_copy
 from hvt_bench.models import override, parse_model
 from hvt_bench.models.config import ModelConfig
-from hvt_bench.records import Column, Record
+from hvt_bench.records import Column
 
 with warnings.catch_warnings():
     # fvcore uses private parts of torch.jit, which warns since torch 2.13. Can go when fvcore stops to.
     warnings.filterwarnings("ignore", message=".*torch.jit.*", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message=".*torch.jit.*", category=FutureWarning)
-    from fvcore.nn import ActivationCountAnalysis, FlopCountAnalysis
+    from fvcore.nn import FlopCountAnalysis
     from fvcore.nn.jit_analysis import _IGNORED_OPS as FVCORE_FREE_OPS
     from fvcore.nn.jit_handles import get_shape
 
 Rule = Callable[[list[Any], list[Any]], int]  # (inputs, outputs) of a traced operator -> multiply-adds
 
 
-class Complexity(Record):
+class Complexity(Metric):
     """What a network costs whatever machine it runs on; of one image."""
 
     params: Annotated[int, Column("learned numbers, head included; shared ones counted once", "", "parameters")]
@@ -53,6 +55,11 @@ class Complexity(Record):
     ]
     activations: Annotated[int, Column("numbers put out by convolutions, linear layers, matrix products, 1 image")]
     seq_lens: Annotated[tuple[int, ...] | None, Column("tokens that enter each block, special tokens included")]
+
+    @classmethod
+    def summarise(cls, rounds: Sequence[Mapping[str, Any]]) -> Self:
+        """Return the last count: counting is exact."""
+        return cls.model_validate_json(json.dumps(rounds[-1]))
 
 
 @dataclass(frozen=True)
@@ -110,9 +117,7 @@ def _count_module(
         second = _second_book(module, shapes)
         first = _first_book(module.to_empty(device="cpu"), shapes)
     _compare_books(first, second)
-    modules = {
-        name: ModuleCost(held[name], cost["macs"], cost["activations"]) for name, cost in first.items()
-    }
+    modules = {name: ModuleCost(held[name], cost["macs"], cost["activations"]) for name, cost in first.items()}
     total = Complexity(
         params=held[""],
         macs=first[""]["macs"],
@@ -127,7 +132,7 @@ def _params_by_module(module: nn.Module) -> dict[str, int]:
     return {name: sum(p.numel() for p in child.parameters()) for name, child in module.named_modules()}
 
 
-# --- the first book: fvcore ---------------------------------------------------------------------------------------
+# --- the first book: fvcore -----------------------------------------------------------------------------------------
 
 
 def _first_book(module: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> dict[str, Counter[str]]:
@@ -271,13 +276,17 @@ FREE_OPS: frozenset[str] = frozenset(FVCORE_FREE_OPS) | {
 }
 
 
-# --- the second book: PyTorch's own counter -----------------------------------------------------------------------
+# --- the second book: PyTorch's own counter -------------------------------------------------------------------------
 
 
 def _second_book(module: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> dict[str, int]:
     """Count FLOPs of each module on `meta`, two per MAC, as FlopCounterMode names modules."""
     inputs = [torch.empty(shape, device="meta") for shape in shapes]
-    with FlopCounterMode(display=False, custom_mapping=_SECOND_BOOK_RULES) as counter:
+    with (
+        current_module(module) as where,
+        ShapesOnly(where, device="meta"),
+        FlopCounterMode(display=False, custom_mapping=_SECOND_BOOK_RULES) as counter,
+    ):
         module(*inputs)
     counts = counter.get_flop_counts()
     return {name: sum(by_operator.values()) for name, by_operator in counts.items()}

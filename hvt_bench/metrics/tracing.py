@@ -39,9 +39,10 @@ class ShapesOnly(TorchDispatchMode):
     Raises CountError at an operator whose output shape depends on the values of a tensor.
     """
 
-    def __init__(self, where: Callable[[], str] = lambda: "") -> None:
+    def __init__(self, where: Callable[[], str] = lambda: "", device: str = "cpu") -> None:
         super().__init__()
         self._where = where
+        self._device = device
         self._unreal = _TensorSet()  # whole-number scalars that were answered, not computed
 
     def __torch_dispatch__(
@@ -80,7 +81,9 @@ class ShapesOnly(TorchDispatchMode):
         except NotImplementedError:
             raise self._depends_on_data(func) from None
         outputs = [
-            torch.empty_strided(leaf.size, leaf.stride, dtype=leaf.dtype) if isinstance(leaf, _Meta) else leaf
+            torch.empty_strided(leaf.size, leaf.stride, dtype=leaf.dtype, device=self._device)
+            if isinstance(leaf, _Meta)
+            else leaf
             for leaf in out_leaves
         ]
         for output in outputs:
@@ -129,8 +132,7 @@ def _meta_outputs(func: Any, key: tuple[Any, ...], spec: TreeSpec) -> tuple[list
         kwargs["device"] = "meta"
     outputs, out_spec = tree_flatten(func(*args, **kwargs))
     return [
-        _Meta(tuple(leaf.size()), leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else leaf
-        for leaf in outputs
+        _Meta(tuple(leaf.size()), leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in outputs
     ], out_spec
 
 

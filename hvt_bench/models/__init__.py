@@ -10,7 +10,7 @@ import yaml
 from pydantic import ValidationError
 from torch import nn
 
-from hvt_bench.errors import ConfigError, unknown
+from hvt_bench.errors import ConfigError, FieldError, unknown
 from hvt_bench.models.config import Attention, ModelConfig
 from hvt_bench.models.hvt import HVT_VARIANTS, HVTConfig
 from hvt_bench.models.vit import DEIT_VARIANTS, VIT_VARIANTS, ViTConfig
@@ -100,6 +100,8 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
         key, equals, value = assignment.partition("=")
         if not equals or not re.fullmatch(r"\w+", key.strip()):
             raise ConfigError(f"'{assignment}' is not of the form key=value, such as depth=18")
+        if key.strip() in fields:
+            raise ConfigError(f"'{key.strip()}' is given twice")
         try:
             fields[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
@@ -112,11 +114,12 @@ def yaml_text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _validate(
-    config_class: type[ModelConfig], base: Mapping[str, Any], changes: Mapping[str, Any]
-) -> ModelConfig:
+def _validate(config_class: type[ModelConfig], base: Mapping[str, Any], changes: Mapping[str, Any]) -> ModelConfig:
     try:
         return config_class.model_validate(config_class.merge(base, changes))
     except ValidationError as error:
-        sentences = [sentence for _, sentence in explain(error, config_class.model_fields)]
-        raise ConfigError(f"{config_class.family}: {'; '.join(sentences)}") from None
+        found = explain(error, config_class.model_fields)
+        text = "; ".join(sentence for _, sentence in found)
+        if any(place for place, _ in found):
+            raise FieldError(f"family {config_class.family}: {text}") from None
+        raise ConfigError(text) from None

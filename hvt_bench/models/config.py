@@ -55,9 +55,9 @@ class TransformerConfig(ModelConfig):
     embed_dim: Annotated[int, Field(ge=1), Column("width of a token", "", "embedding width")] = 384
     depth: Annotated[int, Field(ge=1), Column("number of blocks")] = 12
     num_heads: Annotated[int, Field(ge=1), Column("attention heads of a block")] = 6
-    mlp_ratio: Annotated[
-        float, Field(gt=0, allow_inf_nan=False), Column("hidden width of the MLP over embed_dim")
-    ] = 4.0
+    mlp_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False), Column("hidden width of the MLP over embed_dim")] = (
+        4.0
+    )
     qkv_bias: Annotated[bool, Column("whether the query, key and value projection has a bias")] = True
     global_pool: Annotated[
         GlobalPool, Column("what the head reads: `avg` (mean of the tokens) or `token` (the class token)")

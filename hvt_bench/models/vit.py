@@ -1,9 +1,9 @@
-"""ViT (Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021) and DeiT (Touvron et al., "Training
-data-efficient image transformers & distillation through attention", ICML 2021).
+"""ViT and DeiT, which are one network; a distilled DeiT has a second special token and a second head.
 
-Both are one network; a distilled DeiT has a second special token and a second head. state_dict keys are timm's.
-`global_pool: avg` is this project's reading of a ViT without class token: the mean of the tokens after the final
-norm, so that it differs from an HVT without pooling in nothing but its family.
+Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021; Touvron et al., "Training data-efficient image
+transformers & distillation through attention", ICML 2021. state_dict keys are timm's. `global_pool: avg` is this
+project's reading of a ViT without class token: the mean of the tokens after the final norm, so that it differs from
+an HVT without pooling in nothing but its family.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class ViTConfig(TransformerConfig):
     family: ClassVar[str] = "vit"
 
     distilled: Annotated[
-        bool, Column("whether a DeiT has a distillation token and a second head; evaluation averages both heads")
+        bool,
+        Column("whether a DeiT has a distillation token and a second head; evaluation averages both heads"),
     ] = False
 
     @model_validator(mode="after")

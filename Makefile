@@ -1,0 +1,50 @@
+# `make sweep` measures, `make test` tests; both set up everything they need, in .uv (if uv is missing) and .venv.
+# Everything else works once one of them has run.
+
+UV_VERSION := 0.13.9
+UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
+BIN := .venv/bin
+SYNC := $(UV) sync --locked --compile-bytecode --quiet
+
+.PHONY: sweep plot check test test-quick test-lowest lint bench setup help
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+sweep: setup ## measure HVT and DeiT along five axes: reports/run.csv
+	$(BIN)/hvt-bench sweep sweeps/scaling.yaml
+	@echo 'To use hvt-bench by its name in this shell: source $(BIN)/activate'
+
+plot: setup ## draw reports/run.csv
+	$(BIN)/hvt-bench plot reports/run.csv
+
+check: setup ## the FLOPs gate
+	$(BIN)/hvt-bench check sweeps/budgets.yaml
+
+test: setup ## all tests, slow ones too
+	$(BIN)/pytest
+
+test-quick: setup ## the tests that take milliseconds
+	$(BIN)/pytest -m 'not slow'
+
+test-lowest: $(UV) ## the tests with the lowest versions that pyproject.toml allows
+	$(UV) venv --quiet --clear .venv-lowest
+	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable . pytest hypothesis
+	.venv-lowest/bin/python -m pytest -m 'not slow' -W default
+
+lint: setup ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict hvt_bench
+
+bench: setup ## speed and memory of hvt-bench itself
+	$(BIN)/python -m tests.benchmarks
+
+setup: $(UV)
+	@test -d .venv || echo 'setting up .venv: about 3 GB, most of it PyTorch with CUDA'
+	@$(SYNC)
+
+$(CURDIR)/.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/python -m pip install --quiet uv==$(UV_VERSION)

@@ -1,0 +1,273 @@
+"""The command line: one short function per command, each calling the library. The only file that prints.
+
+Nothing heavy is imported before a command runs: `hvt-bench --help` loads neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hvt_bench import __version__
+from hvt_bench.errors import HvtBenchError, RequestError
+
+if TYPE_CHECKING:
+    from hvt_bench.models.config import ModelConfig
+    from hvt_bench.row import Row
+    from hvt_bench.sweep import Sweep
+
+app = typer.Typer(
+    name="hvt-bench",
+    help="How vision transformers scale: HVT against ViT and DeiT in FLOPs, latency and memory.",
+    epilog="First steps: hvt-bench sweep sweeps/smoke.yaml, then hvt-bench plot reports/run.csv",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+MEASURE, LOOK, GUARD = "Measure", "Look", "Guard"
+DEFAULT_OUT = Path("reports/run.csv")
+USABLE_SHARE = 0.9  # of the memory that is free: the default of --memory-limit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit 0 if all is well, 1 if something failed, 2 if the request was wrong."""
+    try:
+        app(arguments)
+    except RequestError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except HvtBenchError as error:
+        typer.echo(f"failed: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # `hvt-bench list columns | head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hvt-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# --- measure --------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=MEASURE)
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/scaling.yaml.")],
+    out: Annotated[Path, typer.Option(help="The CSV to write; its journal stands beside it.")] = DEFAULT_OUT,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, whatever the file says.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; what is there is moved aside.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and measure nothing.")] = False,
+    retry: Annotated[
+        str,
+        typer.Option(help="Measure failed points again: oom,timeout,crashed,error.", metavar="STATUS,..."),
+    ] = "",
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(help="MiB that a CPU point may allocate; default 90 % of what is free.", metavar="MIB"),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="process: a fresh process per round; inline: this one, for debugging.")
+    ] = "process",
+) -> None:
+    """Measure every point of a sweep file and write a CSV.
+
+    Running it again goes on where it stopped: only what is missing is measured.
+
+    Example: hvt-bench sweep sweeps/scaling.yaml
+    """
+    from hvt_bench.sweep import load_sweep
+
+    if out.suffix != ".csv":
+        raise RequestError(f"--out {out}: the table is a CSV; give it a name that ends in .csv")
+    plan = load_sweep(file, device)
+    if dry_run:
+        _print_plan(plan)
+        return
+    rows = _run(plan, out, executor, fresh, _statuses(retry), memory_limit)
+    _print_result(out, rows)
+
+
+def _statuses(text: str) -> list[str]:
+    from hvt_bench.errors import unknown
+    from hvt_bench.run import FAILED
+
+    statuses = [status.strip() for status in text.split(",") if status.strip()]
+    for status in statuses:
+        if status not in FAILED:
+            raise RequestError(f"--retry: {unknown('status', status, FAILED)}")
+    return statuses
+
+
+def _run(
+    plan: Sweep, out: Path, executor: str, fresh: bool, retry: list[str], memory_limit: float | None
+) -> tuple[Row, ...]:
+    from hvt_bench.executors import make_executor
+    from hvt_bench.measure import available_memory_mib
+    from hvt_bench.progress import Progress
+    from hvt_bench.run import run_sweep
+
+    if executor == "inline" and memory_limit is not None:
+        raise RequestError("--memory-limit needs --executor process: it limits a process of its own")
+    if executor == "process" and memory_limit is None and (free := available_memory_mib()):
+        memory_limit = USABLE_SHARE * free
+    workers = make_executor(executor, preload=["hvt_bench.measure"])
+    events = run_sweep(plan, workers, out, fresh=fresh, retry=retry, memory_limit_mib=memory_limit)
+    try:
+        with Progress(plan, typer.echo) as progress:
+            for event in events:
+                progress.show(event)
+    except KeyboardInterrupt:
+        events.close()
+        typer.echo(f"stopped; what was finished is in {out}. The same command goes on from there.", err=True)
+        raise typer.Exit(130) from None
+    return progress.rows
+
+
+def _print_plan(plan: Sweep) -> None:
+    per_axis: dict[tuple[str, str], int] = {}
+    for cell in plan.cells:
+        key = (cell.model, cell.axis or "centre")
+        per_axis[key] = per_axis.get(key, 0) + 1
+    for (model, axis), cells in per_axis.items():
+        typer.echo(f"{model:<24} {axis:<20} {cells:>6}")
+    for cell in plan.invalid:
+        typer.echo(f"invalid: {cell.model}: {cell.reason}")
+    timed = set(plan.metrics) != {"complexity"}
+    rounds = sum(point.rounds for point in plan.points) if timed else 0
+    seconds = sum(point.rounds * (point.warmup_s + point.min_time_s) for point in plan.points) if timed else 0
+    typer.echo(
+        f"{len(plan.points)} points ({plan.duplicates} duplicates merged, {len(plan.invalid)} invalid), "
+        f"{rounds} rounds, at least {seconds:.0f} s; measures {', '.join(plan.metrics)}"
+    )
+
+
+def _print_result(out: Path, rows: Sequence[Row]) -> None:
+    failed = [row for row in rows if row["status"] not in ("ok", "invalid")]
+    invalid = sum(row["status"] == "invalid" for row in rows)
+    typer.echo(f"wrote {out}: {len(rows)} rows, {len(rows) - len(failed) - invalid} ok, {invalid} invalid")
+    if failed:
+        for row in failed:
+            typer.echo(f"{row['status']}: {row['model']} ({row['point_id']}): {row['error']}", err=True)
+        typer.echo(f"{len(failed)} points failed; --retry {failed[0]['status']} tries again", err=True)
+        raise typer.Exit(1)
+
+
+# --- look -----------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=LOOK)
+def show(
+    model: Annotated[str, typer.Argument(help="A variant or family, such as hvt_s_1.")],
+    changes: Annotated[
+        list[str] | None, typer.Argument(help="Fields to change, such as depth=18.", metavar="KEY=VALUE...")
+    ] = None,
+) -> None:
+    """Show the fields of a network, its tokens and MACs per block, and what it costs in all.
+
+    Example: hvt-bench show hvt_s_1 depth=18
+    """
+    from hvt_bench.show import describe
+
+    typer.echo(describe(" ".join([model, *(changes or [])]), _config(model, changes or [])))
+
+
+def _config(model: str, changes: list[str]) -> ModelConfig:
+    from hvt_bench.models import override, parse_fields, parse_model
+
+    return override(parse_model(model), **parse_fields(changes))
+
+
+class Listing(StrEnum):
+    """What `hvt-bench list` can list."""
+
+    variants = "variants"
+    families = "families"
+    metrics = "metrics"
+    figures = "figures"
+    columns = "columns"
+
+
+@app.command("list", rich_help_panel=LOOK)
+def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> None:
+    """List the variants, families, metrics, figures or columns there are.
+
+    Example: hvt-bench list variants
+    """
+    from hvt_bench import listing
+
+    typer.echo(getattr(listing, what.value)())
+
+
+@app.command(rich_help_panel=LOOK)
+def plot(
+    csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep` wrote.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Figures to draw; all that the CSV can fill, if none.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="File formats, such as png,svg,pdf.", metavar="FORMAT,...")
+    ] = "png,svg",
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures; that of the CSV, if none.")] = None,
+) -> None:
+    """Draw the figures of a CSV beside it.
+
+    Example: hvt-bench plot reports/run.csv
+    """
+    from hvt_bench.plots import save_figures
+    from hvt_bench.table import read_table
+
+    drawn = save_figures(read_table(csv), csv, names or [], formats.split(","), out)
+    for name, reason in drawn.not_drawn.items():
+        typer.echo(f"not drawn: {name}: {reason}")
+    for path in drawn.paths:
+        typer.echo(f"wrote {path}")
+
+
+@app.command(rich_help_panel=LOOK)
+def table(csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep` wrote.")]) -> None:
+    """Print a Markdown table of the columns of a CSV that vary.
+
+    Example: hvt-bench table reports/run.csv
+    """
+    from hvt_bench.table import markdown, read_table
+
+    typer.echo(markdown(read_table(csv)))
+
+
+# --- guard ----------------------------------------------------------------------------------------------------------
+
+
+@app.command(rich_help_panel=GUARD)
+def check(
+    budgets: Annotated[Path, typer.Argument(help="A budgets file, such as sweeps/budgets.yaml.")],
+) -> None:
+    """Exit 1 if a model left its FLOPs budget.
+
+    Example: hvt-bench check sweeps/budgets.yaml
+    """
+    from hvt_bench.gate import check_budgets, render_text
+
+    verdicts = check_budgets(budgets)
+    typer.echo(render_text(verdicts))
+    if not all(verdict.ok for verdict in verdicts):
+        raise typer.Exit(1)

@@ -1,0 +1,109 @@
+"""What a measurement was made on and with."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import Annotated, Self
+
+import torch
+
+from hvt_bench import __version__
+from hvt_bench.errors import RequestError
+from hvt_bench.records import Column, Record
+
+
+class Environment(Record):
+    """The machine and the versions."""
+
+    device_name: Annotated[str, Column("name of the device that was measured")]
+    driver_version: Annotated[str | None, Column("version of the GPU driver; empty on CPU")]
+    torch_version: Annotated[str, Column("version of PyTorch")]
+    cuda_version: Annotated[str | None, Column("CUDA version PyTorch was built with; empty on CPU")]
+    cpu_name: Annotated[str, Column("name of the processor")]
+    num_threads: Annotated[int, Column("CPU threads of one operator")]
+    hvt_bench_version: Annotated[str, Column("version of hvt-bench")]
+    git_commit: Annotated[str | None, Column("commit of hvt-bench, `+` if changed; empty if installed from a wheel")]
+    hostname: Annotated[str, Column("name of the machine")]
+
+    @classmethod
+    def measure(cls, device: str) -> Self:
+        """Describe this machine and `device`; initialises CUDA if that is the device."""
+        on_gpu = device.startswith("cuda")
+        return cls(
+            device_name=torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
+            driver_version=_driver_version() if on_gpu else None,
+            torch_version=torch.__version__,
+            cuda_version=torch.version.cuda if on_gpu else None,
+            cpu_name=_cpu_name(),
+            num_threads=torch.get_num_threads(),
+            hvt_bench_version=__version__,
+            git_commit=_git_commit(),
+            hostname=socket.gethostname(),
+        )
+
+    def comparable(self, other: Environment) -> bool:
+        """Say whether rounds measured here and there may stand in one row."""
+        same = ("device_name", "torch_version", "hvt_bench_version")
+        return all(getattr(self, name) == getattr(other, name) for name in same)
+
+
+def resolve_device(wanted: str) -> str:
+    """Turn `auto`, `cuda`, `cuda:1`, `mps` or `cpu` into a device of this machine, without initialising CUDA.
+
+    Raises RequestError where there is no such device.
+    """
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # ask the driver; do not start CUDA in this process
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        return "cuda:0" if gpus else "cpu"
+    if wanted == "cpu":
+        return wanted
+    if wanted == "mps":
+        if torch.backends.mps.is_available():
+            return wanted
+        raise RequestError("device 'mps': this machine has no Metal GPU that PyTorch can use; take cpu")
+    kind, _, index = wanted.partition(":")
+    if kind != "cuda" or not (index or "0").isdigit():
+        raise RequestError(f"unknown device '{wanted}'; known: auto, cpu, cuda, cuda:N, mps")
+    if int(index or 0) >= gpus:
+        found = f"{gpus} CUDA device{'s' * (gpus != 1)}" if gpus else "no CUDA device"
+        raise RequestError(f"device '{wanted}': PyTorch finds {found} here; take cpu, or auto")
+    return f"cuda:{int(index or 0)}"
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _driver_version() -> str | None:
+    if shutil.which("nvidia-smi") is None:
+        return None
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    return answer.stdout.split("\n")[0].strip() or None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the checkout this package lies in; None outside one."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists() or shutil.which("git") is None:
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False, timeout=30
+        ).stdout.strip()
+
+    commit = git("rev-parse", "--short=12", "HEAD")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "hvt_bench")
+    return f"{commit}{'+' if changed else ''}" if commit else None

@@ -1,0 +1,152 @@
+"""measure_round: the only place where a network meets a stopwatch. count_point: its cost, without running it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvt_bench.errors import CountError
+from hvt_bench.metrics.complexity import count
+from hvt_bench.metrics.latency import Stopwatch, measure_latency
+from hvt_bench.metrics.memory import MIB, MemoryMeter
+from hvt_bench.point import Point
+from hvt_bench.row import Sample, Status
+
+SEED = 0
+OOM_ADVICE = {
+    True: "take a smaller batch_size, or give --memory-limit more MiB if the machine has them",
+    False: "take a smaller batch_size",
+}
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One round of one point: the unit of work."""
+
+    point: Point
+    round: int
+    metrics: tuple[str, ...]
+    memory_limit_mib: float | None = None
+    """How much address space a CPU point may take beyond what its process has; only for a process of its own."""
+
+
+def count_point(point: Point) -> Sample:
+    """Count what the network of `point` costs; shapes only, so this takes no memory and no GPU."""
+    found: dict[str, Any] = {}
+    with _sampling(point, None, found) as sample:
+        found["complexity"] = count(point.config).model_dump()
+    return sample()
+
+
+def measure_round(visit: Visit) -> Sample:
+    """Build the network of a point and measure it once; what was measured before a failure stays.
+
+    Running out of memory, or an operator that the device lacks, is a status of the sample, not an exception.
+    """
+    point = visit.point
+    found: dict[str, Any] = {}
+    with _sampling(point, visit.round, found) as sample:
+        if visit.memory_limit_mib is not None and point.device == "cpu":
+            _limit_address_space(visit.memory_limit_mib)
+        _use_ieee_float32()
+        meter = MemoryMeter(point.device)
+        model, images = _build(point)
+        run = partial(_forward, model, images)
+        if "memory" in visit.metrics:
+            found["memory"] = meter.measure(model, run)
+        if "latency" in visit.metrics:
+            stopwatch = Stopwatch(point.device)
+            found["latency"] = measure_latency(run, stopwatch, point.batch_size, point.warmup_s, point.min_time_s)
+    return sample()
+
+
+@contextlib.contextmanager
+def _sampling(point: Point, number: int | None, found: dict[str, Any]) -> Iterator[Callable[[], Sample]]:
+    """Turn what happens inside into a sample, which the yielded function gives afterwards."""
+    started_at, start = utc_now(), time.perf_counter()
+    status: Status = "ok"
+    error: str | None = None
+    try:
+        yield lambda: Sample(
+            point_id=point.point_id,
+            round=number,
+            values=found,
+            status=status,
+            error=error,
+            started_at=started_at,
+            seconds=round(time.perf_counter() - start, 3),
+        )
+    except Exception as failure:
+        status, error = _diagnose(failure, point.device)
+
+
+def _diagnose(failure: Exception, device: str) -> tuple[Status, str]:
+    """Say what a failure means: a status, and a reason that a person can act on."""
+    text = " ".join(str(failure).split())[:500] or type(failure).__name__
+    if is_out_of_memory(failure):
+        return "oom", f"out of memory: {text}; {OOM_ADVICE[device == 'cpu']}"
+    return "error", text if isinstance(failure, CountError) else f"{type(failure).__name__}: {text}"
+
+
+def is_out_of_memory(failure: BaseException) -> bool:
+    """Say whether a failure is PyTorch, oneDNN or Python running out of memory."""
+    if isinstance(failure, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(failure).lower()
+    return any(sign in text for sign in ("out of memory", "can't allocate memory", "bad_alloc", "enough memory"))
+
+
+def _build(point: Point) -> tuple[nn.Module, list[Tensor]]:
+    """Build the network, with random weights, and random images for it, on the device of the point."""
+    torch.manual_seed(SEED)
+    dtype: torch.dtype = getattr(torch, point.dtype)
+    model = point.config.build(point.attention).eval().requires_grad_(False)
+    model = model.to(device=point.device, dtype=dtype)
+    shapes = point.config.input_shapes(point.batch_size)
+    return model, [torch.randn(shape).to(device=point.device, dtype=dtype) for shape in shapes]
+
+
+@torch.inference_mode()
+def _forward(model: nn.Module, images: list[Tensor]) -> object:
+    return model(*images)
+
+
+def _use_ieee_float32() -> None:
+    """Make `float32` mean IEEE float32 in convolutions and products alike; cuDNN's default is TF32."""
+    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
+
+
+def _limit_address_space(limit_mib: float) -> None:
+    """Let this process allocate `limit_mib` beyond what it has, so that too much is an error and not a dead machine."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return  # macOS does not enforce RLIMIT_AS
+    import resource
+
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmSize:"))
+    limit = int(line.split()[1]) * 1024 + int(limit_mib * MIB)
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def available_memory_mib() -> float | None:
+    """Return the memory that Linux could hand out now, in MiB; None elsewhere."""
+    info = Path("/proc/meminfo")
+    if not info.exists():
+        return None
+    line = next(line for line in info.read_text().splitlines() if line.startswith("MemAvailable:"))
+    return int(line.split()[1]) / 1024
+
+
+def utc_now() -> str:
+    """Return the moment, such as `2026-01-31T12:00:00Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

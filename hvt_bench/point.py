@@ -1,0 +1,88 @@
+"""Point: one network and how to measure it. InvalidCell: what was asked for where no such network exists."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SerializeAsAny
+
+from hvt_bench.models.config import Attention, ModelConfig
+from hvt_bench.records import Column, Record, columns_of
+
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+
+class Protocol(Record):
+    """How a network is measured."""
+
+    device: Annotated[
+        str, Field(pattern=r"^(cpu|mps|cuda:\d+)$"), Column("where the network ran: `cpu`, `cuda:0`, `mps`")
+    ]
+    dtype: Annotated[Dtype, Column("number format of weights and images")] = "float32"
+    batch_size: Annotated[int, Field(ge=1), Column("images of one forward pass", "", "batch size")]
+    attention: Annotated[
+        Attention, Column("`sdpa`: PyTorch's fused attention; `eager`: its two products written out")
+    ] = "sdpa"
+    warmup_s: Annotated[
+        float, Field(ge=0, allow_inf_nan=False), Column("warm-up before timing, at least; 3 passes too", "s")
+    ]
+    min_time_s: Annotated[
+        float, Field(gt=0, allow_inf_nan=False), Column("timed passes of one round, at least", "s")
+    ] = 2.0
+    rounds: Annotated[int, Field(ge=1)] = 3
+    """Rounds asked for; the column `rounds` says how many there are."""
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    """Time limit of one round, in seconds; a round past it is ended and becomes a row with status `timeout`."""
+
+
+class Point(Protocol):
+    """One network and how to measure it; the unit of work is one round of it."""
+
+    model: Annotated[
+        str, Column("variant as written in the sweep file, a mapping's `name`, else `family:key=value,...`")
+    ]
+    axis: Annotated[str, Column("axis on which the point lies; empty at the centre, which all axes share")] = ""
+    config: SerializeAsAny[ModelConfig]
+
+    @property
+    def point_id(self) -> str:
+        """Short hash of the model's name, its config and everything that changes what a round measures."""
+        asked = self.model_dump(mode="json", exclude={"axis", "rounds", "timeout_s"})
+        return _short_hash(asked | {"family": self.config.family})
+
+    def columns(self) -> dict[str, Any]:
+        """Return the part of a row that is known before anything is measured."""
+        own = {name: getattr(self, name) for name in columns_of(Point)}
+        config = {name: getattr(self.config, name) for name in columns_of(type(self.config))}
+        return {"point_id": self.point_id, "family": self.config.family, **config, **own}
+
+
+class InvalidCell(Record):
+    """What was asked for where no such network exists, and why."""
+
+    model: str
+    axis: str
+    asked: dict[str, Any]
+    reason: str
+
+    @property
+    def point_id(self) -> str:
+        """Short hash of what was asked."""
+        return _short_hash({"model": self.model, "asked": self.asked})
+
+    def columns(self) -> dict[str, Any]:
+        """Return the row of this cell."""
+        return {
+            **self.asked,
+            "point_id": self.point_id,
+            "model": self.model,
+            "axis": self.axis,
+            "status": "invalid",
+            "error": self.reason,
+        }
+
+
+def _short_hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

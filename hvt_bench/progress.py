@@ -1,0 +1,112 @@
+"""What a person sees while a sweep runs: a bar on a terminal, a line a round where the output goes to a file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+
+from hvt_bench.point import Point
+from hvt_bench.row import Row, Sample
+from hvt_bench.run import Counted, Event, Finished, Measured, Started
+from hvt_bench.sweep import SWEEPABLE, Sweep
+
+
+class Progress:
+    """Turns the events of a sweep into lines, given to `echo`, and into a bar if that is a terminal."""
+
+    def __init__(self, sweep: Sweep, echo: Callable[[str], None], bar: bool | None = None) -> None:
+        self.rows: tuple[Row, ...] = ()
+        self._echo = echo
+        self._varying = [key for key in SWEEPABLE if len({getattr(p, key) for p in sweep.points}) > 1]
+        self._bar: RichProgress | None = None
+        self._task: TaskID | None = None
+        if sys.stdout.isatty() if bar is None else bar:
+            columns = (
+                TextColumn("{task.description:<44}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[left]}"),
+            )
+            # twice a second: redrawing costs time that a CPU measurement would notice
+            self._bar = RichProgress(*columns, console=Console(), refresh_per_second=2)
+        self._rounds = 0
+        self._start = 0.0
+
+    def __enter__(self) -> Self:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Started):
+            self._begin(event)
+        elif isinstance(event, Counted):
+            self._say_counted(event)
+        elif isinstance(event, Measured):
+            self._say_measured(event)
+        elif isinstance(event, Finished):
+            self.rows = event.rows
+
+    def _begin(self, event: Started) -> None:
+        for path in event.moved:
+            self._line(f"kept an earlier run as {path}")
+        self._rounds = event.rounds
+        self._line(
+            f"{event.points} points, {event.invalid} invalid; {event.points_done} done before, "
+            f"{event.points - event.points_done} to go in {event.rounds} rounds"
+        )
+        if self._bar is not None:
+            self._task = self._bar.add_task("counting", total=event.rounds or None, left="")
+
+    def _say_counted(self, event: Counted) -> None:
+        if event.sample.status != "ok":
+            self._line(f"{self._label(event.point)}: {event.sample.status}: {event.sample.error}")
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, description=f"counting {self._label(event.point)}")
+
+    def _say_measured(self, event: Measured) -> None:
+        self._start = self._start or time.monotonic() - event.sample.seconds
+        done = self._rounds - event.rounds_left
+        label = self._label(event.point)
+        text = f"[{done}/{self._rounds}] {label}: {_finding(event.sample)}"
+        if self._bar is None or self._task is None:
+            self._line(text)
+            return
+        if event.sample.status != "ok":
+            self._line(text)
+        left = (time.monotonic() - self._start) / done * event.rounds_left
+        minutes, seconds = divmod(round(left), 60)
+        self._bar.update(self._task, completed=done, description=label, left=f"{minutes}:{seconds:02d} left")
+
+    def _line(self, text: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(text, highlight=False, markup=False)
+        else:
+            self._echo(text)
+
+    def _label(self, point: Point) -> str:
+        """Name a point by its model, its place on its axis and what else varies in the sweep."""
+        columns = point.columns()
+        axis = [point.axis] if point.axis else []
+        return " ".join([point.model, *(f"{key}={columns[key]}" for key in dict.fromkeys(axis + self._varying))])
+
+
+def _finding(sample: Sample) -> str:
+    if sample.status != "ok":
+        return f"{sample.status}: {sample.error}"
+    if "latency" in sample.values:
+        passes = sorted(sample.values["latency"]["pass_ms"])
+        return f"{passes[len(passes) // 2]:.3g} ms"
+    return f"{sample.values['memory']['peak_memory_mib']:.0f} MiB"

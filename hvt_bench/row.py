@@ -1,0 +1,79 @@
+"""COLUMNS, the one CSV header; Row, a line under it; Sample, what one visit to a point found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from hvt_bench.environment import Environment
+from hvt_bench.metrics import METRICS
+from hvt_bench.models import FAMILIES
+from hvt_bench.point import Point
+from hvt_bench.records import Column, Record, columns_of
+
+Status = Literal["ok", "invalid", "oom", "timeout", "crashed", "error"]
+Value = int | float | bool | str | tuple[int, ...] | None
+
+_POINT = columns_of(Point)
+_CONFIG = {name: column for family in FAMILIES.values() for name, column in columns_of(family).items()}
+_LATENCY = columns_of(METRICS["latency"])
+_LATENCY_SAMPLES = {
+    name: _LATENCY.pop(name) for name in ("latency_ms", "latency_ms_p05", "latency_ms_p95", "latency_samples")
+}
+
+COLUMNS: dict[str, Column] = {
+    "point_id": Column("short hash of the network and of how it was measured", label="point"),
+    "sweep": Column("the `name` of the sweep file", label="sweep"),
+    "model": _POINT.pop("model"),
+    "axis": _POINT.pop("axis"),
+    "family": Column("code that built the network", label="family"),
+    **_CONFIG,
+    **_POINT,
+    **columns_of(METRICS["complexity"]),
+    **_LATENCY_SAMPLES,
+    "rounds": Column("finished rounds, each in a process of its own", label="rounds", kind=int),
+    **_LATENCY,
+    "macs_per_s": Column("macs · batch_size / latency", "1/s", "MACs per second", float),
+    **columns_of(METRICS["memory"]),
+    **columns_of(Environment),
+    "status": Column("`ok`, `invalid`, `oom`, `timeout`, `crashed` or `error`", label="status"),
+    "error": Column("why the status is not `ok`", label="error"),
+    "started_at": Column("when the point was first visited, UTC", label="started at"),
+    "seconds": Column("time spent on the point, all rounds together", "s", "time spent", float),
+}
+
+
+class Row(Mapping[str, Value]):
+    """One line of the CSV: every key of COLUMNS; None is not measured or not applicable."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        strange = values.keys() - COLUMNS.keys()
+        if strange:
+            raise KeyError(f"no such columns: {', '.join(sorted(strange))}")
+        self._values: dict[str, Value] = {name: values.get(name) for name in COLUMNS}
+
+    def __getitem__(self, name: str) -> Value:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        known = ", ".join(f"{name}={value!r}" for name, value in self._values.items() if value is not None)
+        return f"Row({known})"
+
+
+class Sample(Record):
+    """What one visit to a point found: one round of measuring, or, where `round` is None, the counting."""
+
+    point_id: str
+    round: int | None
+    values: dict[str, Any]
+    """By metric: what its `measure` gave."""
+    status: Status = "ok"
+    error: str | None = None
+    started_at: str
+    seconds: float

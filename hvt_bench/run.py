@@ -1,0 +1,311 @@
+"""run_sweep: visit every point of a sweep, keep what is found, go on where an earlier start left off."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+import zlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvt_bench.environment import Environment
+from hvt_bench.errors import FileError, HvtBenchError, WorkerTimeoutError
+from hvt_bench.executors.base import Executor, Outcome
+from hvt_bench.measure import Visit, count_point, measure_round, utc_now
+from hvt_bench.point import Point
+from hvt_bench.row import Row, Sample, Status
+from hvt_bench.sweep import Sweep
+from hvt_bench.table import Journal, Run, read_journal, read_table, write_table
+
+WINDOW = 20  # points whose rounds are interleaved: drift shows as spread, and a killed sweep has finished rows
+WRITE_EVERY_S = 5.0
+FAILED: tuple[Status, ...] = ("oom", "timeout", "crashed", "error")
+
+
+@dataclass(frozen=True)
+class Started:
+    """The plan is made and the output is open; `moved` are files that stood in the way, under their new names."""
+
+    points: int
+    points_done: int
+    invalid: int
+    rounds: int
+    moved: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The network of a point was counted."""
+
+    point: Point
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A round of a point was measured, or failed; `rounds_left` are still to go."""
+
+    point: Point
+    sample: Sample
+    rounds_left: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Everything asked for was visited and the CSV is written."""
+
+    path: Path
+    rows: tuple[Row, ...]
+
+
+Event = Started | Counted | Measured | Finished
+
+
+def run_sweep(
+    sweep: Sweep,
+    executor: Executor,
+    path: str | Path,
+    measure: Callable[[Visit], Sample] = measure_round,
+    *,
+    describe: Callable[[str], Environment] = Environment.measure,
+    fresh: bool = False,
+    retry: Sequence[str] = (),
+    memory_limit_mib: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Generator[Event, None, None]:
+    """Visit the points of `sweep` that `path`, a CSV, does not hold yet, and write it as results come in.
+
+    A file of another sweep or another environment, and with `fresh` any, is moved aside. Points that failed count as
+    done unless their status is in `retry`. Raises FileError, before anything is visited, where `path` cannot be
+    written or holds something that is not ours.
+    """
+    path = Path(path)
+    journal_path = journal_of(path)
+    environments = _describe(sweep, executor, describe)
+    earlier, moved = _make_way(path, sweep, environments, fresh)
+    _try_to_write(path)
+    with Journal(journal_path) as journal:
+        seed = zlib.crc32(sweep.name.encode())
+        started_at = utc_now()
+        start = {
+            "sweep": sweep.name,
+            "started_at": started_at,
+            "metrics": sweep.metrics,
+            "seed": seed,
+            "environments": {device: found.model_dump() for device, found in environments.items()},
+        }
+        journal.append("run", [start])
+        run = earlier or Run(sweep.name, started_at, environments)
+        run.environments |= environments
+        _enter_cells(sweep, run, journal)
+        to_count, visits = _plan(sweep, run, retry, seed, memory_limit_mib)
+        todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
+        yield Started(len(sweep.points), len(sweep.points) - len(todo), len(sweep.invalid), len(visits), moved)
+        writer = _Writer(path, run, clock)
+        try:
+            yield from _count(to_count, run, journal, writer)
+            yield from _measure(visits, executor, measure, run, journal, writer)
+        finally:
+            writer.write()
+        yield Finished(path, run.rows())
+
+
+def journal_of(path: Path) -> Path:
+    """Return where the journal of a CSV stands: `run.csv` has `run.journal.jsonl`."""
+    return path.with_suffix(".journal.jsonl")
+
+
+# --- before the first point -----------------------------------------------------------------------------------------
+
+
+def _describe(sweep: Sweep, executor: Executor, describe: Callable[[str], Environment]) -> dict[str, Environment]:
+    """Describe each device in a worker, so that CUDA starts there and not here."""
+    devices = sorted({point.device for point in sweep.points})
+    environments = {}
+    for outcome in executor.map(describe, devices):
+        if outcome.value is None:
+            raise HvtBenchError(f"device '{outcome.item}' cannot be described: {outcome.error}")
+        environments[outcome.item] = outcome.value
+    return environments
+
+
+def _make_way(
+    path: Path, sweep: Sweep, environments: dict[str, Environment], fresh: bool
+) -> tuple[Run | None, tuple[Path, ...]]:
+    """Return what an earlier start of the same sweep found; move any other file of ours aside."""
+    journal_path = journal_of(path)
+    earlier = read_journal(journal_path)
+    if earlier is None:
+        if not path.exists():
+            return None, ()
+        rows = read_table(path)
+        name = str(rows[0]["sweep"]) if rows else "empty"
+        return None, _move_aside([path], name, utc_now())
+    comparable = all(
+        environments[device].comparable(found)
+        for device, found in earlier.environments.items()
+        if device in environments
+    )
+    if earlier.sweep == sweep.name and comparable and not fresh:
+        return earlier, ()
+    return None, _move_aside([path, journal_path], earlier.sweep, earlier.started_at)
+
+
+def _move_aside(paths: list[Path], name: str, moment: str) -> tuple[Path, ...]:
+    """Rename files to `run.NAME.MOMENT.csv` and so on; an older file of that name is kept too."""
+    moment = moment.replace("-", "").replace(":", "")
+    moved = []
+    for path in paths:
+        if not path.exists():
+            continue
+        stem, _, ending = path.name.partition(".")
+        target = path.with_name(f"{stem}.{name}.{moment}.{ending}")
+        again = 2
+        while target.exists():
+            target = path.with_name(f"{stem}.{name}.{moment}-{again}.{ending}")
+            again += 1
+        path.rename(target)
+        moved.append(target)
+    return tuple(moved)
+
+
+def _try_to_write(path: Path) -> None:
+    """Raise FileError unless a file can be made beside `path` and put in its place."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(21, "is a directory")
+        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        beside.touch()
+        beside.unlink()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
+
+
+def _enter_cells(sweep: Sweep, run: Run, journal: Journal) -> None:
+    """Put the cells into the journal that it does not hold yet, or holds otherwise."""
+    new = []
+    for cell in sweep.cells:
+        columns = cell.columns()
+        if run.cells.get(cell.point_id) != columns:
+            run.cells[cell.point_id] = columns
+            new.append(columns)
+    journal.append("cell", new)
+
+
+def _plan(
+    sweep: Sweep, run: Run, retry: Sequence[str], seed: int, memory_limit_mib: float | None
+) -> tuple[list[Point], list[Visit]]:
+    """Return the points to count and the rounds to measure, in the order of measuring."""
+    timed = tuple(metric for metric in sweep.metrics if metric != "complexity")
+    to_count = []
+    missing: dict[str, list[int]] = {}
+    for point in sweep.points:
+        counted = run.samples.get((point.point_id, None))
+        rounds = {
+            number: sample for number in range(point.rounds) if (sample := run.samples.get((point.point_id, number)))
+        }
+        found = [counted, *rounds.values()]
+        if any(s is not None and s.status != "ok" and s.status not in retry for s in found):
+            continue
+        if "complexity" in sweep.metrics and (counted is None or counted.status != "ok"):
+            to_count.append(point)
+        missing[point.point_id] = [
+            number
+            for number in range(point.rounds if timed else 0)
+            if number not in rounds
+            or rounds[number].status != "ok"
+            or any(metric not in rounds[number].values for metric in timed)
+        ]
+    order = random.Random(seed)
+    points = [point for point in sweep.points if missing.get(point.point_id)]
+    order.shuffle(points)
+    visits = []
+    for first in range(0, len(points), WINDOW):
+        window = points[first : first + WINDOW]
+        for number in range(max(point.rounds for point in window)):
+            order.shuffle(window)
+            visits += [
+                Visit(point, number, timed, memory_limit_mib) for point in window if number in missing[point.point_id]
+            ]
+    return to_count, visits
+
+
+# --- the work -------------------------------------------------------------------------------------------------------
+
+
+class _Writer:
+    """Rewrites the CSV from the journal's content, now and then."""
+
+    def __init__(self, path: Path, run: Run, clock: Callable[[], float]) -> None:
+        self._path, self._run, self._clock = path, run, clock
+        self._last = clock()
+
+    def write(self) -> None:
+        write_table(self._path, self._run.rows())
+
+    def write_if_due(self) -> None:
+        if self._clock() - self._last >= WRITE_EVERY_S:
+            self.write()
+            self._last = self._clock()
+
+
+def _count(points: list[Point], run: Run, journal: Journal, writer: _Writer) -> Iterator[Counted]:
+    for point in points:
+        sample = count_point(point)
+        _keep(sample, run, journal)
+        writer.write_if_due()
+        yield Counted(point, sample)
+
+
+def _measure(
+    visits: list[Visit],
+    executor: Executor,
+    measure: Callable[[Visit], Sample],
+    run: Run,
+    journal: Journal,
+    writer: _Writer,
+) -> Iterator[Measured]:
+    failed = {key[0] for key, sample in run.samples.items() if key[1] is None and sample.status != "ok"}
+    left = len(visits)
+
+    def pending() -> Iterator[Visit]:
+        """Leave out the rounds of a point that has failed: they would fail alike."""
+        nonlocal left
+        for visit in visits:
+            left -= 1
+            if visit.point.point_id not in failed:
+                yield visit
+
+    started_at, start = utc_now(), time.perf_counter()
+    for outcome in executor.map(measure, pending(), lambda visit: visit.point.timeout_s):
+        sample = _sample_of(outcome, started_at, time.perf_counter() - start)
+        if sample.status != "ok":
+            failed.add(sample.point_id)
+        _keep(sample, run, journal)
+        writer.write_if_due()
+        yield Measured(outcome.item.point, sample, left)
+        started_at, start = utc_now(), time.perf_counter()
+
+
+def _sample_of(outcome: Outcome[Visit, Sample], started_at: str, seconds: float) -> Sample:
+    """Return what a worker found, or, where none came back, a sample that says how it ended."""
+    if outcome.value is not None:
+        return outcome.value
+    known: Status = "timeout" if isinstance(outcome.error, WorkerTimeoutError) else "crashed"
+    return Sample(
+        point_id=outcome.item.point.point_id,
+        round=outcome.item.round,
+        values={},
+        status=known,
+        error=str(outcome.error),
+        started_at=started_at,
+        seconds=round(seconds, 3),
+    )
+
+
+def _keep(sample: Sample, run: Run, journal: Journal) -> None:
+    journal.append("sample", [sample.model_dump(mode="json")])
+    run.samples[sample.point_id, sample.round] = sample

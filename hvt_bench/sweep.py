@@ -1,0 +1,224 @@
+"""Sweep: what a sweep file asks for. `load_sweep` turns the file into cells, and its mistakes into sentences."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from hvt_bench.environment import resolve_device
+from hvt_bench.errors import ConfigError, FieldError, FileError, RequestError, unknown
+from hvt_bench.metrics import METRICS
+from hvt_bench.models import model_name, override, parse_model
+from hvt_bench.models.config import ModelConfig
+from hvt_bench.point import InvalidCell, Point, Protocol
+from hvt_bench.records import Record, explain
+from hvt_bench.yaml_file import Place, YamlFile, load_yaml
+
+MAX_CELLS = 100_000
+
+Cell = Point | InvalidCell
+Metric = Literal["complexity", "memory", "latency"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The cells of a sweep file, each once, and what to measure of them."""
+
+    name: str
+    cells: tuple[Cell, ...]
+    metrics: tuple[str, ...]
+    duplicates: int = 0
+    """Cells that several axes asked for and that are measured once."""
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """The cells that can be measured."""
+        return tuple(cell for cell in self.cells if isinstance(cell, Point))
+
+    @property
+    def invalid(self) -> tuple[InvalidCell, ...]:
+        """The cells that cannot."""
+        return tuple(cell for cell in self.cells if isinstance(cell, InvalidCell))
+
+
+class SweepFile(Record):
+    """The keys of a sweep file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    models: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)]
+    axes: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+    measure: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("complexity", "memory", "latency")
+    protocol: dict[str, Any] = Field(default_factory=dict)
+
+
+SWEEPABLE = (
+    "device",
+    "dtype",
+    "batch_size",
+    "attention",
+)  # keys of the protocol that may stand in axes and grid
+
+
+def load_sweep(path: str | Path, device: str | None = None) -> Sweep:
+    """Read a sweep file; `device` replaces the one it names.
+
+    Raises FileError, naming file, line, key and value, where something cannot be meant; RequestError where this
+    machine lacks the device.
+    """
+    file = load_yaml(Path(path))
+    asked = _validate(file)
+    _check_dictionaries(file, asked)
+    models = _parse_models(file, asked)
+    settled = _settle(file, ("protocol",), asked.protocol | ({"device": device} if device else {}))
+    _check_axes(file, asked, models, settled)
+    found = list(_cells(file, asked, models, settled))
+    cells: dict[str, Cell] = {}
+    for cell in found:
+        cells.setdefault(cell.point_id, cell)
+    metrics = tuple(metric for metric in METRICS if metric in asked.measure)
+    return Sweep(asked.name, tuple(cells.values()), metrics, len(found) - len(cells))
+
+
+def _validate(file: YamlFile) -> SweepFile:
+    try:
+        return SweepFile.model_validate_json(json.dumps(file.data, default=str))
+    except ValidationError as error:
+        raise _first_error(file, error, SweepFile.model_fields) from None
+
+
+def _first_error(file: YamlFile, error: ValidationError, known: Mapping[str, object], above: Place = ()) -> FileError:
+    place, sentence = explain(error, known)[0]
+    if place and place[0] == "models" and place[-1] in ("str", "dict[str,any]"):
+        place, sentence = (
+            place[:2],
+            "a model is a name, such as hvt_s_1, or a mapping with a family or a variant",
+        )
+    return file.error(above + place, sentence)
+
+
+def _check_dictionaries(file: YamlFile, asked: SweepFile) -> None:
+    both = asked.axes.keys() & asked.grid.keys()
+    if both:
+        key = sorted(both)[0]
+        raise file.error(("grid", key), f"'{key}' stands under axes and under grid; keep one of them")
+    for key in asked.protocol:
+        if key not in Protocol.model_fields:
+            raise file.error(("protocol", key), unknown("key", key, Protocol.model_fields))
+
+
+def _parse_models(file: YamlFile, asked: SweepFile) -> dict[str, ModelConfig]:
+    models: dict[str, ModelConfig] = {}
+    for index, model in enumerate(asked.models):
+        try:
+            config = parse_model(model)
+        except ConfigError as error:
+            raise file.error(("models", index), str(error)) from None
+        name = model_name(model)
+        if name in models:
+            raise file.error(("models", index), f"the model '{name}' stands here twice; give one of them a name")
+        models[name] = config
+    return models
+
+
+def _check_axes(file: YamlFile, asked: SweepFile, models: Mapping[str, ModelConfig], protocol: dict[str, Any]) -> None:
+    """Refuse an axis that no model has, and a value that no model can take whatever its other fields are."""
+    fields = {key for config in models.values() for key in type(config).model_fields}
+    for section in ("axes", "grid"):
+        for key, values in getattr(asked, section).items():
+            if key not in fields and key not in SWEEPABLE:
+                raise file.error((section, key), unknown("axis", key, fields | set(SWEEPABLE)))
+            for index, value in enumerate(values):
+                place = (section, key, index)
+                if value in values[:index]:
+                    raise file.error(place, f"{key}: {value!r} stands here twice")
+                if key in SWEEPABLE:
+                    _settle(file, place, protocol | {key: value})
+                else:
+                    _check_value(file, place, models, key, value)
+    combinations = math.prod(len(values) for values in asked.grid.values())
+    most = len(models) * combinations * (1 + sum(len(values) for values in asked.axes.values()))
+    if most > MAX_CELLS:
+        raise file.error(("grid",), f"the grid and the axes make {most:,} cells, more than {MAX_CELLS:,}; take fewer")
+
+
+def _check_value(file: YamlFile, place: Place, models: Mapping[str, ModelConfig], key: str, value: Any) -> None:
+    refusals = []
+    for config in models.values():
+        if key not in type(config).model_fields:
+            continue
+        try:
+            override(config, **{key: value})
+        except FieldError as error:
+            refusals.append(error)
+            continue
+        except ConfigError:
+            pass
+        return
+    raise file.error(place, str(refusals[0]))
+
+
+def _settle(file: YamlFile, place: Place, protocol: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what depends on the machine and the device, and check every value."""
+    try:
+        device = resolve_device(str(protocol.get("device", "auto")))
+    except RequestError as error:
+        raise file.error((*place, "device"), str(error)) from None
+    on_gpu = device != "cpu"
+    settled = {"warmup_s": 1.0 if on_gpu else 0.5, **protocol, "device": device}
+    if settled.get("batch_size", "auto") == "auto":
+        settled["batch_size"] = 64 if on_gpu else 1
+    try:
+        Protocol.model_validate(settled)
+    except ValidationError as error:
+        raise _first_error(file, error, Protocol.model_fields, place) from None
+    return settled
+
+
+def _cells(
+    file: YamlFile, asked: SweepFile, models: Mapping[str, ModelConfig], protocol: dict[str, Any]
+) -> Iterator[Cell]:
+    """Yield, for each model and each combination of the grid, the centre and then the points of every axis.
+
+    The centre comes first, so that a value which the centre has anyway is the centre, whichever axis names it.
+    """
+    for name, config in models.items():
+        for combination in _combinations(asked.grid, config):
+            yield _cell(file, name, config, protocol, combination, "")
+            for key, values in asked.axes.items():
+                if key in SWEEPABLE or key in type(config).model_fields:
+                    for value in values:
+                        yield _cell(file, name, config, protocol, combination | {key: value}, key)
+
+
+def _combinations(grid: Mapping[str, tuple[Any, ...]], config: ModelConfig) -> Iterator[dict[str, Any]]:
+    mine = {key: values for key, values in grid.items() if key in SWEEPABLE or key in type(config).model_fields}
+    for values in itertools.product(*mine.values()):
+        yield dict(zip(mine, values, strict=True))
+
+
+def _cell(
+    file: YamlFile,
+    name: str,
+    config: ModelConfig,
+    protocol: dict[str, Any],
+    changes: dict[str, Any],
+    axis: str,
+) -> Cell:
+    measured = {key: value for key, value in changes.items() if key in SWEEPABLE}
+    built = {key: value for key, value in changes.items() if key not in SWEEPABLE}
+    settled = _settle(file, ("axes",), protocol | measured) if measured else protocol
+    try:
+        changed = override(config, **built)
+    except ConfigError as error:
+        fields = {key: getattr(config, key) for key in type(config).model_fields} | built
+        asked = {"family": config.family, "device": settled["device"], **fields}
+        return InvalidCell(model=name, axis=axis, asked=asked, reason=str(error))
+    return Point(model=name, axis=axis, config=changed, **settled)

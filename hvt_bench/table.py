@@ -1,0 +1,289 @@
+"""The journal, which is the truth, and the CSV that is derived from it.
+
+The journal `run.journal.jsonl` is append-only; each line is flushed to disk before the next is begun:
+    {"run": {...}}      a start of the program: name of the sweep, metrics, seed of the order, environments
+    {"cell": {...}}     a cell, before its first sample: the part of its row that is known beforehand
+    {"sample": {...}}   what one visit to a point found
+A later line about the same cell, or the same round of a point, replaces an earlier one.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tabulate import tabulate
+
+from hvt_bench.environment import Environment
+from hvt_bench.errors import FileError
+from hvt_bench.metrics import METRICS
+from hvt_bench.records import Column
+from hvt_bench.row import COLUMNS, Row, Sample, Value
+
+# --- the journal ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Run:
+    """What a journal holds."""
+
+    sweep: str
+    started_at: str
+    environments: dict[str, Environment]
+    """By device."""
+    cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+    samples: dict[tuple[str, int | None], Sample] = field(default_factory=dict)
+
+    def rows(self) -> tuple[Row, ...]:
+        """Rows of the cells that have any result, in the order in which they were first met."""
+        found: dict[str, list[Sample]] = {}
+        for sample in self.samples.values():
+            found.setdefault(sample.point_id, []).append(sample)
+        return tuple(
+            collect({"sweep": self.sweep, **columns}, found.get(point_id, []), self.environments)
+            for point_id, columns in self.cells.items()
+            if point_id in found or "status" in columns
+        )
+
+
+class Journal:
+    """Appends lines to a journal file; what it wrote is on disk when a call returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the file. Raises FileError where another process holds it, or it cannot be written."""
+        try:
+            self._file = path.open("a", encoding="utf-8")
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileError(
+                f"{path}: another sweep is writing this file; wait for it, or give --out another path"
+            ) from None
+        except OSError as error:
+            raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
+        _drop_torn_line(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, kind: str, contents: Iterable[Mapping[str, Any]]) -> None:
+        """Write one line for each of `contents`, all of them of one kind: `run`, `cell` or `sample`."""
+        for content in contents:
+            self._file.write(json.dumps({kind: content}, separators=(",", ":"), allow_nan=False) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off a last line that a kill left unfinished, so that the next one starts on a line of its own."""
+    with path.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
+            file.truncate(whole)
+
+
+def read_journal(path: Path) -> Run | None:
+    """Read a journal; None where there is none or its first line was never finished.
+
+    A last line without its end is passed over. Raises FileError where the file is no journal of ours.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+    run: Run | None = None
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            if "run" in entry:
+                run = _merge_start(run, entry["run"])
+            elif run is None:
+                raise ValueError("the first line does not open a run")
+            elif "cell" in entry:
+                run.cells[entry["cell"]["point_id"]] = entry["cell"]
+            else:
+                sample = Sample.model_validate(entry["sample"])
+                run.samples[sample.point_id, sample.round] = sample
+        except (ValueError, KeyError, TypeError):
+            raise FileError(
+                f"{path}:{number}: this is no line of an hvt-bench journal; "
+                "move the file away, or give --out another path"
+            ) from None
+    return run
+
+
+def _merge_start(run: Run | None, start: Mapping[str, Any]) -> Run:
+    environments = {device: Environment.model_validate(found) for device, found in start["environments"].items()}
+    if run is None:
+        return Run(start["sweep"], start["started_at"], environments)
+    run.environments |= environments
+    return run
+
+
+# --- rows -----------------------------------------------------------------------------------------------------------
+
+
+def collect(columns: Mapping[str, Any], samples: Sequence[Sample], environments: Mapping[str, Environment]) -> Row:
+    """Make the row of one cell: what was known beforehand, what its samples found, and where."""
+    values: dict[str, Any] = dict(columns)
+    if samples:
+        values |= environments[values["device"]].model_dump()
+        values |= _metrics_of(samples)
+        values["rounds"] = sum(sample.round is not None and sample.status == "ok" for sample in samples) or None
+        values["started_at"] = min(sample.started_at for sample in samples)
+        values["seconds"] = sum(sample.seconds for sample in samples)
+        failed = [sample for sample in samples if sample.status != "ok"]
+        values["status"] = failed[-1].status if failed else "ok"
+        values["error"] = failed[-1].error if failed else None
+    if values.get("macs") and values.get("latency_ms"):
+        values["macs_per_s"] = values["macs"] * values["batch_size"] / (values["latency_ms"] / 1e3)
+    return Row(values)
+
+
+def _metrics_of(samples: Sequence[Sample]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, metric in METRICS.items():
+        found = [sample.values[name] for sample in samples if name in sample.values]
+        if found:
+            values |= metric.summarise(found).model_dump()
+    return values
+
+
+# --- the CSV --------------------------------------------------------------------------------------------------------
+
+
+def write_table(path: Path, rows: Iterable[Row]) -> None:
+    """Write the CSV whole, or not at all: into a file beside it, which then takes its place."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in rows:
+        writer.writerow(csv_text(row[name]) for name in COLUMNS)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_text(text.getvalue(), encoding="utf-8")
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def csv_text(value: Value) -> str:
+    """Spell a value: integers exact, floats to six significant digits, lists space-separated, unknown empty."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, tuple | list):
+        return " ".join(map(str, value))
+    return str(value)
+
+
+def read_table(path: str | Path) -> tuple[Row, ...]:
+    """Read a CSV of ours; columns that it lacks are None, columns that this version does not know are passed over.
+
+    Raises FileError where the file cannot be read or is not ours.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            header = next(reader, [])
+            _check_header(path, header)
+            return tuple(_row(path, reader.line_num, header, line) for line in reader if line)
+    except FileNotFoundError:
+        raise FileError(f"{path}: there is no such file; `hvt-bench sweep` writes one") from None
+    except IsADirectoryError:
+        raise FileError(f"{path}: is a directory; name the CSV in it") from None
+    except UnicodeDecodeError:
+        raise FileError(f"{path}: is not a text file; name the CSV that `hvt-bench sweep` wrote") from None
+    except csv.Error as error:
+        raise FileError(f"{path}: is no CSV: {error}") from None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    missing = [name for name in ("point_id", "model", "status") if name not in header]
+    if missing:
+        raise FileError(f"{path}:1: this is no table of hvt-bench: the column '{missing[0]}' is missing")
+
+
+def _row(path: Path, line: int, header: Sequence[str], texts: Sequence[str]) -> Row:
+    if len(texts) != len(header):
+        raise FileError(f"{path}:{line}: {len(texts)} values under {len(header)} columns; the line is damaged")
+    values: dict[str, Value] = {}
+    for name, text in zip(header, texts, strict=True):
+        if name in COLUMNS and text:
+            try:
+                values[name] = _parse(COLUMNS[name], text)
+            except ValueError:
+                kind = COLUMNS[name].kind.__name__
+                raise FileError(f"{path}:{line}: {name}: '{text}' cannot be read as {kind}") from None
+    return Row(values)
+
+
+def _parse(column: Column, text: str) -> Value:
+    if column.many:
+        return tuple(column.kind(item) for item in text.split())
+    if column.kind is bool:
+        if text not in ("true", "false"):
+            raise ValueError(text)
+        return text == "true"
+    parsed: Value = column.kind(text)
+    return parsed
+
+
+# --- for reading ----------------------------------------------------------------------------------------------------
+
+_BOOKKEEPING = frozenset(
+    "point_id family device_name driver_version torch_version cuda_version cpu_name num_threads hvt_bench_version "
+    "git_commit hostname started_at seconds latency_samples fvcore_flops activations seq_lens macs_per_s".split()
+)
+_SCALED = {"macs": (1e9, "G", 2), "params": (1e6, "M", 2)}
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return a Markdown table of the columns in which `rows` have different values.
+
+    `model` is always among them, and so are `status` and `error` if a row is not `ok`.
+    """
+    always = {"model"} | ({"status", "error"} if any(row["status"] != "ok" for row in rows) else set())
+    names = [name for name in COLUMNS if name in always or (name not in _BOOKKEEPING and _varies(rows, name))]
+    header = [_heading(name) for name in names]
+    body = [[_cell_text(name, row[name]) for name in names] for row in rows]
+    aligned = ["left" if COLUMNS[name].kind is str else "right" for name in names]
+    return tabulate(body, header, tablefmt="github", colalign=aligned, disable_numparse=True)
+
+
+def _varies(rows: Sequence[Row], name: str) -> bool:
+    return len({row[name] for row in rows} - {None}) > 1
+
+
+def _heading(name: str) -> str:
+    if name in _SCALED:
+        return f"{name} ({_SCALED[name][1]})"
+    unit = COLUMNS[name].unit
+    return f"{name} ({unit})" if unit and not name.endswith(unit.replace("/", "_")) else name
+
+
+def _cell_text(name: str, value: Value) -> str:
+    if value is None:
+        return ""
+    if name in _SCALED and isinstance(value, int):
+        divisor, _, digits = _SCALED[name]
+        return f"{value / divisor:.{digits}f}"
+    return f"{value:.3g}" if isinstance(value, float) and value < 1000 else csv_text(value)

@@ -1,0 +1,81 @@
+import pickle
+
+import pytest
+from pydantic import ValidationError
+
+from hvt_bench.models import parse_model
+from hvt_bench.point import InvalidCell, Point
+
+
+def point(**changes):
+    fields = {
+        "model": "hvt_s_1",
+        "config": parse_model("hvt_s_1"),
+        "device": "cpu",
+        "batch_size": 1,
+        "warmup_s": 0.5,
+    }
+    return Point(**(fields | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "other"},
+        {"config": parse_model("hvt_s_2")},
+        {"device": "cuda:0"},
+        {"dtype": "bfloat16"},
+        {"batch_size": 2},
+        {"attention": "eager"},
+        {"warmup_s": 1.0},
+        {"min_time_s": 3.0},
+    ],
+)
+def test_the_id_knows_the_network_and_the_protocol(changes):
+    assert point(**changes).point_id != point().point_id
+
+
+@pytest.mark.parametrize("changes", [{"axis": "depth"}, {"rounds": 9}, {"timeout_s": 1.0}])
+def test_the_id_ignores_what_changes_no_round(changes):
+    assert point(**changes).point_id == point().point_id
+
+
+def test_the_id_is_the_same_on_every_machine_and_day():
+    assert point().point_id == "3b409709782c"
+
+
+def test_the_id_tells_families_with_equal_fields_apart():
+    assert point(config=parse_model("vit")).point_id != point(config=parse_model("hvt")).point_id
+
+
+def test_columns_hold_config_and_protocol():
+    columns = point(axis="depth").columns()
+    assert columns["family"] == "hvt"
+    assert columns["pool_stages"] == 1
+    assert columns["axis"] == "depth"
+    assert columns["min_time_s"] == 2.0
+    assert "config" not in columns
+    assert "rounds" not in columns
+
+
+def test_a_point_survives_pickling():
+    assert pickle.loads(pickle.dumps(point())) == point()
+
+
+@pytest.mark.parametrize("changes", [{"device": "gpu"}, {"dtype": "float8"}, {"batch_size": 0}, {"rounds": True}])
+def test_a_wrong_protocol_is_refused(changes):
+    with pytest.raises(ValidationError):
+        point(**changes)
+
+
+def test_an_invalid_cell_is_a_row_with_its_reason():
+    cell = InvalidCell(model="m", axis="img_size", asked={"img_size": 225}, reason="does not divide")
+    assert cell.columns() == {
+        "img_size": 225,
+        "point_id": cell.point_id,
+        "model": "m",
+        "axis": "img_size",
+        "status": "invalid",
+        "error": "does not divide",
+    }
+    assert cell.point_id != InvalidCell(model="m", axis="", asked={"img_size": 226}, reason="").point_id

@@ -1,0 +1,35 @@
+import pytest
+
+from hvt_bench.row import COLUMNS, Row
+
+
+def test_the_header_is_the_one_that_people_and_ci_depend_on():
+    assert " ".join(COLUMNS) == (
+        "point_id sweep model axis family "
+        "img_size patch_size in_chans num_classes embed_dim depth num_heads mlp_ratio qkv_bias global_pool distilled "
+        "pool_stages blocks_per_stage pool_kernel_size pool_stride pool "
+        "device dtype batch_size attention warmup_s min_time_s "
+        "params macs fvcore_flops activations seq_lens "
+        "latency_ms latency_ms_p05 latency_ms_p95 latency_samples rounds latency_spread_pct throughput_img_s "
+        "macs_per_s weights_mib peak_memory_mib "
+        "device_name driver_version torch_version cuda_version cpu_name num_threads hvt_bench_version git_commit "
+        "hostname status error started_at seconds"
+    )
+
+
+def test_every_column_says_what_it_is():
+    for name, column in COLUMNS.items():
+        assert column.doc, name
+        assert column.label, name
+
+
+def test_a_row_has_every_column_and_unknown_is_none():
+    row = Row({"model": "hvt_s_1", "macs": 5})
+    assert list(row) == list(COLUMNS)
+    assert row["macs"] == 5
+    assert row["latency_ms"] is None
+
+
+def test_a_row_refuses_a_strange_column():
+    with pytest.raises(KeyError, match="no such columns: mcas"):
+        Row({"mcas": 5})

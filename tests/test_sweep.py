@@ -1,0 +1,178 @@
+import pytest
+
+from hvt_bench.errors import FileError
+from hvt_bench.point import InvalidCell, Point
+from hvt_bench.sweep import load_sweep
+
+SMALL = """\
+name: small
+models: [hvt_s_1, deit_small]
+axes:
+  depth: [6, 12]
+  pool_stages: [0, 1, 2]
+protocol: {device: cpu}
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load_text(text, device=None):
+        path = tmp_path / "sweep.yaml"
+        path.write_text(text)
+        return load_sweep(path, device)
+
+    return load_text
+
+
+def cells_of(sweep):
+    return [
+        (c.model, c.axis, c.config.depth, getattr(c.config, "pool_stages", None))
+        for c in sweep.cells
+        if isinstance(c, Point)
+    ]
+
+
+def test_axes_vary_one_dimension_at_a_time_around_each_model(load):
+    sweep = load(SMALL)
+    assert cells_of(sweep) == [
+        ("hvt_s_1", "", 12, 1),
+        ("hvt_s_1", "depth", 6, 1),
+        ("hvt_s_1", "pool_stages", 12, 0),
+        ("hvt_s_1", "pool_stages", 12, 2),
+        ("deit_small", "", 12, None),
+        ("deit_small", "depth", 6, None),
+    ]
+
+
+def test_the_centre_is_measured_once_and_its_duplicates_are_counted(load):
+    assert load(SMALL).duplicates == 3  # depth 12 twice, pool_stages 1
+
+
+def test_grid_is_a_full_product_and_combines_with_axes(load):
+    sweep = load(
+        "name: g\nmodels: [hvt_s_1]\ngrid: {batch_size: [1, 4], attention: [sdpa, eager]}\n"
+        "axes: {depth: [6]}\nprotocol: {device: cpu}\n"
+    )
+    assert [(c.batch_size, c.attention, c.config.depth, c.axis) for c in sweep.points] == [
+        (1, "sdpa", 12, ""),
+        (1, "sdpa", 6, "depth"),
+        (1, "eager", 12, ""),
+        (1, "eager", 6, "depth"),
+        (4, "sdpa", 12, ""),
+        (4, "sdpa", 6, "depth"),
+        (4, "eager", 12, ""),
+        (4, "eager", 6, "depth"),
+    ]
+
+
+def test_a_protocol_key_can_be_an_axis(load):
+    sweep = load("name: b\nmodels: [hvt_s_1]\naxes: {batch_size: [1, 8]}\nprotocol: {device: cpu}\n")
+    assert [(c.axis, c.batch_size) for c in sweep.points] == [("", 1), ("batch_size", 8)]
+
+
+def test_width_keeps_the_width_of_a_head(load):
+    sweep = load("name: w\nmodels: [hvt_s_1]\naxes: {embed_dim: [192, 576]}\nprotocol: {device: cpu}\n")
+    assert [(c.config.embed_dim, c.config.num_heads) for c in sweep.points] == [(384, 6), (192, 3), (576, 9)]
+
+
+def test_a_combination_that_a_model_cannot_take_is_a_cell_with_the_reason(load):
+    sweep = load("name: i\nmodels: [hvt_s_1]\naxes: {img_size: [225, 240]}\nprotocol: {device: cpu}\n")
+    (cell,) = sweep.invalid
+    assert isinstance(cell, InvalidCell)
+    assert cell.asked["img_size"] == 225
+    assert cell.reason == (
+        "img_size 225 is not divisible by patch_size 16; the nearest sizes that work: 224 and 240"
+    )
+    assert len(sweep.points) == 2
+
+
+def test_an_axis_that_a_family_lacks_leaves_its_models_at_the_centre(load):
+    sweep = load("name: p\nmodels: [deit_small, hvt_s_1]\naxes: {pool_stages: [2]}\nprotocol: {device: cpu}\n")
+    assert [(c.model, c.axis) for c in sweep.cells] == [
+        ("deit_small", ""),
+        ("hvt_s_1", ""),
+        ("hvt_s_1", "pool_stages"),
+    ]
+
+
+def test_blocks_per_stage_takes_the_place_of_pool_stages(load):
+    sweep = load("name: s\nmodels: [hvt_s_1]\naxes: {blocks_per_stage: [3]}\nprotocol: {device: cpu}\n")
+    assert [(c.config.pool_stages, c.config.blocks_per_stage) for c in sweep.points] == [(1, None), (None, 3)]
+
+
+def test_a_mapping_is_named_by_its_fields_or_its_name(load):
+    sweep = load(
+        "name: m\nprotocol: {device: cpu}\nmodels:\n- {family: hvt, depth: 4, qkv_bias: false}\n"
+        "- {variant: hvt_s_2, depth: 6, name: short}\n- hvt:depth=8\n"
+    )
+    assert [c.model for c in sweep.points] == ["hvt:depth=4,qkv_bias=false", "short", "hvt:depth=8"]
+    assert [c.config.depth for c in sweep.points] == [4, 6, 8]
+
+
+def test_metrics_come_in_measuring_order(load):
+    sweep = load("name: m\nmodels: [hvt_s_1]\nmeasure: [latency, complexity]\nprotocol: {device: cpu}\n")
+    assert sweep.metrics == ("complexity", "latency")
+
+
+def test_auto_is_settled_for_a_cpu(load, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    (point,) = load("name: a\nmodels: [hvt_s_1]\nprotocol: {device: auto, batch_size: auto}\n").points
+    assert (point.device, point.batch_size, point.warmup_s) == ("cpu", 1, 0.5)
+
+
+def test_auto_is_settled_for_a_gpu(load, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    (point,) = load("name: a\nmodels: [hvt_s_1]\n").points
+    assert (point.device, point.batch_size, point.warmup_s) == ("cuda:0", 64, 1.0)
+
+
+def test_the_device_asked_for_replaces_the_one_in_the_file(load):
+    (point,) = load("name: a\nmodels: [hvt_s_1]\nprotocol: {device: 'cuda:7'}\n", device="cpu").points
+    assert point.device == "cpu"
+
+
+HEAD = "name: x\nmodels: [hvt_s_1]\nprotocol: {device: cpu}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "sentence"),
+    [
+        ("modles: [hvt_s_1]\nname: x\n", 1, "unknown key 'modles'; did you mean 'models'?"),
+        ("name: x\n", 1, "'models' is missing"),
+        ("name: x\nmodels: hvt_s_1\n", 2, "models: 'hvt_s_1' does not fit: should be a valid array"),
+        ("name: x\nmodels: []\n", 2, "models: [] does not fit: tuple should have at least 1 item"),
+        ("name: x\nmodels: [hvt_s_1, hvt_s_9]\n", 2, "unknown model 'hvt_s_9'; did you mean 'hvt_s_4'?"),
+        ("name: x\nmodels:\n- hvt_s_1\n- 7\n", 4, "a model is a name, such as hvt_s_1, or a mapping"),
+        ("name: x\nmodels:\n- {family: hvt, depht: 3}\n", 3, "family hvt: unknown key 'depht'; did you mean 'depth'?"),
+        ("name: x\nmodels:\n- hvt_s_1\n- hvt_s_1\n", 4, "the model 'hvt_s_1' stands here twice"),
+        ("name: x y\nmodels: [hvt_s_1]\n", 1, "name: 'x y' does not fit: string should match pattern"),
+        ("name: off\nmodels: [hvt_s_1]\n", 1, "name: False does not fit: should be a valid string"),
+        (HEAD + "axes:\n  dept: [1]\n", 5, "unknown axis 'dept'; did you mean 'depth'?"),
+        (HEAD + "axes:\n  distilled: [true]\n", 5, "unknown axis 'distilled'"),
+        (HEAD + "axes:\n  depth: [6,\n    no]\n", 6, "family hvt: depth: False does not fit: should be a valid integer"),
+        (HEAD + "axes:\n  depth: [014.5]\n", 5, "family hvt: depth: 14.5 does not fit"),
+        (HEAD + "axes:\n  depth: [0]\n", 5, "family hvt: depth: 0 does not fit: should be greater than or equal to 1"),
+        (HEAD + "axes:\n  depth: [6, 6]\n", 5, "depth: 6 stands here twice"),
+        (HEAD + "axes:\n  depth: []\n", 5, "depth: [] does not fit: tuple should have at least 1 item"),
+        (HEAD + "axes:\n  depth: 6\n", 5, "depth: 6 does not fit: should be a valid array"),
+        (HEAD + "axes: {depth: [6]}\ngrid:\n  depth: [6]\n", 6, "'depth' stands under axes and under grid"),
+        (HEAD + "axes:\n  batch_size: [0]\n", 5, "batch_size: 0 does not fit: should be greater than or equal to 1"),
+        (HEAD + "axes:\n  dtype:\n  - float32\n  - float8\n", 7, "dtype: 'float8' does not fit: should be 'float32'"),
+        (HEAD + "measure: [speed]\n", 4, "0: 'speed' does not fit: should be 'complexity', 'memory' or 'latency'"),
+        ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  dtpye: x\n", 4, "unknown key 'dtpye'; did you mean 'dtype'?"),
+        ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  device: tpu\n", 4, "unknown device 'tpu'; known: auto, cpu, cuda"),
+        ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  rounds: 1e6\n", 4, "rounds: '1e6' does not fit"),
+        ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  min_time_s: .inf\n", 4, "min_time_s: inf does not fit"),
+    ],
+)
+def test_a_mistake_is_a_sentence_with_file_and_line(load, tmp_path, text, line, sentence):
+    with pytest.raises(FileError) as caught:
+        load(text)
+    assert str(caught.value).startswith(f"{tmp_path}/sweep.yaml:{line}: {sentence}")
+
+
+def test_too_many_cells_are_refused(load):
+    numbers = ", ".join(map(str, range(1, 400)))
+    with pytest.raises(FileError, match="make 159,201 cells, more than 100,000; take fewer"):
+        load(HEAD + f"grid: {{num_classes: [{numbers}], in_chans: [{numbers}]}}\n")
