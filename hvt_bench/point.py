@@ -43,7 +43,9 @@ class Point(Protocol):
     model: Annotated[
         str, Column("variant as written in the sweep file, a mapping's `name`, else `family:key=value,...`")
     ]
-    axis: Annotated[str, Column("axis on which the point lies; empty at the centre, which all axes share")] = ""
+    axis: Annotated[str | None, Column("axis on which the point lies; empty at the centre, which all axes share")] = (
+        None
+    )
     config: SerializeAsAny[ModelConfig]
 
     @property
@@ -63,7 +65,7 @@ class InvalidCell(Record):
     """What was asked for where no such network exists, and why."""
 
     model: str
-    axis: str
+    axis: str | None
     asked: dict[str, Any]
     reason: str
 

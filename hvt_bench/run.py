@@ -83,9 +83,9 @@ def run_sweep(
     """
     path = Path(path)
     journal_path = journal_of(path)
+    _try_to_write(path)
     environments = _describe(sweep, executor, describe)
     earlier, moved = _make_way(path, sweep, environments, fresh)
-    _try_to_write(path)
     with Journal(journal_path) as journal:
         seed = zlib.crc32(sweep.name.encode())
         started_at = utc_now()
@@ -173,13 +173,15 @@ def _move_aside(paths: list[Path], name: str, moment: str) -> tuple[Path, ...]:
 
 def _try_to_write(path: Path) -> None:
     """Raise FileError unless a file can be made beside `path` and put in its place."""
+    if path.is_dir():
+        raise FileError(f"{path}: is a directory; give --out a file name in it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(21, "is a directory")
         beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         beside.touch()
         beside.unlink()
+    except FileExistsError:
+        raise FileError(f"{path}: cannot be written: {path.parent} is a file; give --out another path") from None
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
 

@@ -191,7 +191,7 @@ def _cells(
     """
     for name, config in models.items():
         for combination in _combinations(asked.grid, config):
-            yield _cell(file, name, config, protocol, combination, "")
+            yield _cell(file, name, config, protocol, combination, None)
             for key, values in asked.axes.items():
                 if key in SWEEPABLE or key in type(config).model_fields:
                     for value in values:
@@ -210,7 +210,7 @@ def _cell(
     config: ModelConfig,
     protocol: dict[str, Any],
     changes: dict[str, Any],
-    axis: str,
+    axis: str | None,
 ) -> Cell:
     measured = {key: value for key, value in changes.items() if key in SWEEPABLE}
     built = {key: value for key, value in changes.items() if key not in SWEEPABLE}

@@ -60,13 +60,15 @@ class Journal:
         """Open or make the file. Raises FileError where another process holds it, or it cannot be written."""
         try:
             self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
+        try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._file.close()
             raise FileError(
                 f"{path}: another sweep is writing this file; wait for it, or give --out another path"
             ) from None
-        except OSError as error:
-            raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
         _drop_torn_line(path)
 
     def __enter__(self) -> Self:
@@ -274,10 +276,7 @@ def _varies(rows: Sequence[Row], name: str) -> bool:
 
 
 def _heading(name: str) -> str:
-    if name in _SCALED:
-        return f"{name} ({_SCALED[name][1]})"
-    unit = COLUMNS[name].unit
-    return f"{name} ({unit})" if unit and not name.endswith(unit.replace("/", "_")) else name
+    return f"{name} ({_SCALED[name][1]})" if name in _SCALED else name
 
 
 def _cell_text(name: str, value: Value) -> str:

@@ -20,7 +20,7 @@ def misbehave(how):
     if how == "raise":
         raise ValueError("no such number")
     if how == "raise unpicklable":
-        raise Unpicklable(lambda: None)
+        raise UnpicklableError(lambda: None)
     if how == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "exit":
@@ -30,7 +30,7 @@ def misbehave(how):
     return how
 
 
-class Unpicklable(Exception):
+class UnpicklableError(Exception):
     def __init__(self, function):
         super().__init__("holds a function")
         self.function = function
@@ -100,9 +100,9 @@ def test_a_hang_is_ended_at_its_limit(process):
 def test_an_exception_that_cannot_travel_keeps_its_words(process):
     (outcome,) = process.map(misbehave, ["raise unpicklable"])
     assert isinstance(outcome.error, RuntimeError)
-    assert str(outcome.error) == "Unpicklable: holds a function"
+    assert str(outcome.error) == "UnpicklableError: holds a function"
 
 
 def test_an_unknown_executor_names_the_nearest():
-    with pytest.raises(RequestError, match="unknown executor 'proces'; did you mean 'process'?"):
+    with pytest.raises(RequestError, match="unknown executor 'proces'; did you mean 'process'"):
         make_executor("proces")

@@ -78,4 +78,4 @@ def test_an_invalid_cell_is_a_row_with_its_reason():
         "status": "invalid",
         "error": "does not divide",
     }
-    assert cell.point_id != InvalidCell(model="m", axis="", asked={"img_size": 226}, reason="").point_id
+    assert cell.point_id != InvalidCell(model="m", axis=None, asked={"img_size": 226}, reason="").point_id

@@ -35,11 +35,11 @@ def cells_of(sweep):
 def test_axes_vary_one_dimension_at_a_time_around_each_model(load):
     sweep = load(SMALL)
     assert cells_of(sweep) == [
-        ("hvt_s_1", "", 12, 1),
+        ("hvt_s_1", None, 12, 1),
         ("hvt_s_1", "depth", 6, 1),
         ("hvt_s_1", "pool_stages", 12, 0),
         ("hvt_s_1", "pool_stages", 12, 2),
-        ("deit_small", "", 12, None),
+        ("deit_small", None, 12, None),
         ("deit_small", "depth", 6, None),
     ]
 
@@ -54,20 +54,20 @@ def test_grid_is_a_full_product_and_combines_with_axes(load):
         "axes: {depth: [6]}\nprotocol: {device: cpu}\n"
     )
     assert [(c.batch_size, c.attention, c.config.depth, c.axis) for c in sweep.points] == [
-        (1, "sdpa", 12, ""),
+        (1, "sdpa", 12, None),
         (1, "sdpa", 6, "depth"),
-        (1, "eager", 12, ""),
+        (1, "eager", 12, None),
         (1, "eager", 6, "depth"),
-        (4, "sdpa", 12, ""),
+        (4, "sdpa", 12, None),
         (4, "sdpa", 6, "depth"),
-        (4, "eager", 12, ""),
+        (4, "eager", 12, None),
         (4, "eager", 6, "depth"),
     ]
 
 
 def test_a_protocol_key_can_be_an_axis(load):
     sweep = load("name: b\nmodels: [hvt_s_1]\naxes: {batch_size: [1, 8]}\nprotocol: {device: cpu}\n")
-    assert [(c.axis, c.batch_size) for c in sweep.points] == [("", 1), ("batch_size", 8)]
+    assert [(c.axis, c.batch_size) for c in sweep.points] == [(None, 1), ("batch_size", 8)]
 
 
 def test_width_keeps_the_width_of_a_head(load):
@@ -80,17 +80,15 @@ def test_a_combination_that_a_model_cannot_take_is_a_cell_with_the_reason(load):
     (cell,) = sweep.invalid
     assert isinstance(cell, InvalidCell)
     assert cell.asked["img_size"] == 225
-    assert cell.reason == (
-        "img_size 225 is not divisible by patch_size 16; the nearest sizes that work: 224 and 240"
-    )
+    assert cell.reason == ("img_size 225 is not divisible by patch_size 16; the nearest sizes that work: 224 and 240")
     assert len(sweep.points) == 2
 
 
 def test_an_axis_that_a_family_lacks_leaves_its_models_at_the_centre(load):
     sweep = load("name: p\nmodels: [deit_small, hvt_s_1]\naxes: {pool_stages: [2]}\nprotocol: {device: cpu}\n")
     assert [(c.model, c.axis) for c in sweep.cells] == [
-        ("deit_small", ""),
-        ("hvt_s_1", ""),
+        ("deit_small", None),
+        ("hvt_s_1", None),
         ("hvt_s_1", "pool_stages"),
     ]
 
@@ -150,7 +148,11 @@ HEAD = "name: x\nmodels: [hvt_s_1]\nprotocol: {device: cpu}\n"
         ("name: off\nmodels: [hvt_s_1]\n", 1, "name: False does not fit: should be a valid string"),
         (HEAD + "axes:\n  dept: [1]\n", 5, "unknown axis 'dept'; did you mean 'depth'?"),
         (HEAD + "axes:\n  distilled: [true]\n", 5, "unknown axis 'distilled'"),
-        (HEAD + "axes:\n  depth: [6,\n    no]\n", 6, "family hvt: depth: False does not fit: should be a valid integer"),
+        (
+            HEAD + "axes:\n  depth: [6,\n    no]\n",
+            6,
+            "family hvt: depth: False does not fit: should be a valid integer",
+        ),
         (HEAD + "axes:\n  depth: [014.5]\n", 5, "family hvt: depth: 14.5 does not fit"),
         (HEAD + "axes:\n  depth: [0]\n", 5, "family hvt: depth: 0 does not fit: should be greater than or equal to 1"),
         (HEAD + "axes:\n  depth: [6, 6]\n", 5, "depth: 6 stands here twice"),

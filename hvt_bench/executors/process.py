@@ -11,6 +11,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
 from hvt_bench.errors import WorkerCrashedError, WorkerTimeoutError
@@ -37,9 +38,10 @@ class ProcessExecutor:
     def _run(self, function: Callable[[Item], Value], item: Item, limit_s: float | None) -> Outcome[Item, Value]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, function, item), daemon=True)
-        process.start()
-        theirs.close()
         try:
+            with _interrupts_held():
+                process.start()
+            theirs.close()
             if not ours.poll(limit_s):
                 error = f"ran longer than its limit of {limit_s:g} s and was ended"
                 return Outcome(item, None, WorkerTimeoutError(error))
@@ -49,9 +51,20 @@ class ProcessExecutor:
             process.join()
             return Outcome(item, None, WorkerCrashedError(_last_words(process.exitcode)))
         finally:
-            process.kill()
-            process.join()
+            if process.pid is not None:
+                process.kill()
+                process.join()
             ours.close()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait: it would leave a worker that is being started without its orders, which it says at length."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _work(pipe: Connection, function: Callable[[Item], Value], item: Item) -> None:

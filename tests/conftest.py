@@ -1,0 +1,54 @@
+"""What several test files share."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from hvt_bench.environment import Environment
+from hvt_bench.row import Sample
+
+ENVIRONMENT = Environment(
+    device_name="Test CPU",
+    driver_version=None,
+    torch_version="9.9.9",
+    cuda_version=None,
+    cpu_name="Test CPU",
+    num_threads=2,
+    hvt_bench_version="0.0.0",
+    git_commit=None,
+    hostname="testhost",
+)
+
+
+def describe(device):
+    """Stand in for Environment.measure."""
+    return ENVIRONMENT
+
+
+def fake_measure(visit):
+    """Stand in for measure_round: a time that depends on depth and round, and no clock."""
+    base = float(visit.point.config.depth)
+    return Sample(
+        point_id=visit.point.point_id,
+        round=visit.round,
+        values={
+            "memory": {"weights_mib": 10.0, "peak_memory_mib": 20.0 + visit.round},
+            "latency": {"pass_ms": [base, base + 1, base + 2 + visit.round], "block_img_s": [100.0]},
+        },
+        started_at="2026-01-31T12:00:00Z",
+        seconds=1.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def repository():
+    """The folder with README.md, sweeps/ and reports/."""
+    return Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items):
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))

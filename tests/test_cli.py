@@ -1,0 +1,378 @@
+"""The command line as a person meets it: whole output, exit codes, files."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hvt_bench.cli import main
+from hvt_bench.row import COLUMNS
+from hvt_bench.table import read_table
+from tests.conftest import describe, fake_measure
+
+HEAVY = ("torch", "fvcore", "pydantic", "pandas", "matplotlib", "seaborn", "numpy", "yaml", "tabulate")
+SMALL = """\
+name: small
+models: [{name: tiny, family: hvt, img_size: 64, embed_dim: 64, depth: 4, num_classes: 10}]
+axes: {depth: [2], img_size: [70]}
+protocol: {device: cpu, rounds: 2}
+"""
+INVALID = "img_size 70 is not divisible by patch_size 16; the nearest sizes that work: 64 and 80"
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command here; return exit code, stdout and stderr."""
+
+    def run_here(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return run_here
+
+
+@pytest.fixture
+def small(tmp_path, monkeypatch):
+    """A sweep file in an empty folder, and measuring without a clock."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hvt_bench.run.measure_round", fake_measure)
+    monkeypatch.setattr("hvt_bench.run.Environment.measure", describe)
+    import hvt_bench.run as run_module
+
+    real = run_module.run_sweep
+    monkeypatch.setattr(
+        run_module, "run_sweep", lambda *a, **k: real(*a, **({"measure": fake_measure, "describe": describe} | k))
+    )
+    (tmp_path / "small.yaml").write_text(SMALL)
+    return tmp_path
+
+
+def hvt_bench(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "hvt_bench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        **options,
+    )
+
+
+# --- sweep ----------------------------------------------------------------------------------------------------------
+
+
+def test_sweep_measures_and_says_where_it_wrote(run, small):
+    code, out, err = run("sweep", "small.yaml", "--executor", "inline")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0] == "2 points, 1 invalid; 0 done before, 2 to go in 4 rounds"
+    assert sorted(line.split("] ")[1] for line in lines[1:5]) == [
+        "tiny depth=2: 3 ms",
+        "tiny depth=2: 3 ms",
+        "tiny: 5 ms",
+        "tiny: 5 ms",
+    ]
+    assert [line.split("]")[0] for line in lines[1:5]] == ["[1/4", "[2/4", "[3/4", "[4/4"]
+    assert lines[5:] == ["wrote reports/run.csv: 3 rows, 2 ok, 1 invalid"]
+    assert [(r["model"], r["axis"], r["status"], r["error"]) for r in read_table("reports/run.csv")] == [
+        ("tiny", None, "ok", None),
+        ("tiny", "depth", "ok", None),
+        ("tiny", "img_size", "invalid", INVALID),
+    ]
+    assert sorted(os.listdir("reports")) == ["run.csv", "run.journal.jsonl"]
+
+
+def test_sweep_again_has_nothing_to_do(run, small):
+    run("sweep", "small.yaml", "--executor", "inline")
+    assert run("sweep", "small.yaml", "--executor", "inline") == (
+        0,
+        "2 points, 1 invalid; 2 done before, 0 to go in 0 rounds\nwrote reports/run.csv: 3 rows, 2 ok, 1 invalid\n",
+        "",
+    )
+
+
+def test_sweep_with_failures_exits_1_and_lists_them(run, small, monkeypatch):
+    import hvt_bench.run as run_module
+
+    def out_of_memory(visit):
+        return fake_measure(visit).model_copy(update={"status": "oom", "error": "no room", "values": {}})
+
+    real = run_module.run_sweep
+    monkeypatch.setattr(run_module, "run_sweep", lambda *a, **k: real(*a, **({"measure": out_of_memory} | k)))
+    code, out, err = run("sweep", "small.yaml", "--executor", "inline")
+    points = {row["axis"]: row["point_id"] for row in read_table("reports/run.csv")}
+    assert code == 1
+    assert out.splitlines()[-1] == "wrote reports/run.csv: 3 rows, 0 ok, 1 invalid"
+    assert err == (
+        f"oom: tiny ({points[None]}): no room\noom: tiny ({points['depth']}): no room\n"
+        "2 points failed; --retry oom tries again\n"
+    )
+
+
+def test_dry_run_prints_the_plan_and_writes_nothing(run, small):
+    assert run("sweep", "small.yaml", "--dry-run") == (
+        0,
+        "tiny                     centre                    1\n"
+        "tiny                     depth                     1\n"
+        "tiny                     img_size                  1\n"
+        f"invalid: tiny: {INVALID}\n"
+        "2 points (0 duplicates merged, 1 invalid), 4 rounds, at least 10 s; measures complexity, memory, latency\n",
+        "",
+    )
+    assert os.listdir() == ["small.yaml"]
+
+
+def test_fresh_keeps_the_earlier_run(run, small):
+    run("sweep", "small.yaml", "--executor", "inline")
+    code, out, _ = run("sweep", "small.yaml", "--executor", "inline", "--fresh")
+    assert code == 0
+    kept = [line for line in out.splitlines() if line.startswith("kept an earlier run as reports/run.small.")]
+    assert len(kept) == 2
+    assert len(os.listdir("reports")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["sweep", "none.yaml"], "none.yaml: there is no such file"),
+        (["sweep", "."], ".: is a directory; name a YAML file in it"),
+        (
+            ["sweep", "small.yaml", "--out", "run.txt"],
+            "--out run.txt: the table is a CSV; give it a name that ends in .csv",
+        ),
+        (["sweep", "small.yaml", "--retry", "omo"], "--retry: unknown status 'omo'; did you mean 'oom'?"),
+        (
+            ["sweep", "small.yaml", "--device", "tpu"],
+            "small.yaml:4: unknown device 'tpu'; known: auto, cpu, cuda, cuda:N, mps",
+        ),
+        (["sweep", "small.yaml", "--executor", "cloud"], "unknown executor 'cloud'; known: inline, process"),
+        (
+            ["sweep", "small.yaml", "--executor", "inline", "--memory-limit", "5"],
+            "--memory-limit needs --executor process: it limits a process of its own",
+        ),
+        (["show", "hvt_s_9"], "unknown model 'hvt_s_9'; did you mean 'hvt_s_4'?"),
+        (["show", "hvt_s_1", "depth"], "'depth' is not of the form key=value, such as depth=18"),
+        (["show", "hvt_s_1", "depht=1"], "family hvt: unknown key 'depht'; did you mean 'depth'?"),
+        (["plot", "none.csv"], "none.csv: there is no such file; `hvt-bench sweep` writes one"),
+        (["table", "small.yaml"], "small.yaml:1: this is no table of hvt-bench: the column 'point_id' is missing"),
+        (["check", "small.yaml"], "small.yaml:1: unknown key 'name'; known: budgets"),
+    ],
+)
+def test_a_bad_request_is_one_sentence_and_exit_2(run, small, arguments, sentence):
+    assert run(*arguments) == (2, "", f"error: {sentence}\n")
+    assert os.listdir() == ["small.yaml"]
+
+
+def test_an_unknown_option_is_exit_2(run):
+    code, out, err = run("sweep", "x.yaml", "--frsh")
+    assert (code, out) == (2, "")
+    assert "No such option: --frsh" in err
+
+
+# --- look -----------------------------------------------------------------------------------------------------------
+
+
+def test_show(run):
+    code, out, err = run("show", "hvt_s_1", "depth=2", "num_classes=10")
+    assert (code, err) == (0, "")
+    assert (
+        out
+        == """\
+hvt_s_1 depth=2 num_classes=10 (family hvt)
+img_size=224  patch_size=16  in_chans=3  num_classes=10  embed_dim=384  depth=2  num_heads=6  mlp_ratio=4.0  \
+qkv_bias=true  global_pool=avg  pool_stages=1  pool_kernel_size=3  pool_stride=2  pool=max
+
+module         tokens         MACs      %     params
+-----------  --------  -----------  -----  ---------
+(its own)                        0    0.0     75,264
+patch_embed             57,802,752    9.4    295,296
+blocks.0          196  376,320,000   61.4  1,811,712
+blocks.1           97  178,864,896   29.2  1,774,464
+norm                             0    0.0        768
+head                         3,840    0.0      3,850
+total                  612,991,488  100.0  3,961,354
+
+macs          612,991,488 (0.61 G multiply-adds of one image)
+fvcore_flops  614,302,848
+activations   1,487,344
+params        3,961,354 (3.96 M)
+"""
+    )
+
+
+@pytest.mark.parametrize("what", ["variants", "families", "metrics", "figures", "columns"])
+def test_list(run, what):
+    from hvt_bench import listing
+
+    assert run("list", what) == (0, getattr(listing, what)() + "\n", "")
+
+
+def test_table_is_markdown(run, small):
+    run("sweep", "small.yaml", "--executor", "inline")
+    code, out, err = run("table", "reports/run.csv")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert (
+        lines[0].split()
+        == (
+            "| model | axis | img_size | depth | params (M) | macs (G) | latency_ms | latency_ms_p05 | "
+            "latency_ms_p95 | status | error |"
+        ).split()
+    )
+    assert len(lines) == 5
+
+
+def test_plot_names_what_it_wrote_and_what_it_could_not_draw(run, small):
+    run("sweep", "small.yaml", "--executor", "inline")
+    code, out, err = run("plot", "reports/run.csv", "scaling", "--format", "svg")
+    assert (code, out, err) == (0, "wrote reports/run.scaling.svg\n", "")
+    assert os.path.getsize("reports/run.scaling.svg") > 1000
+
+
+# --- guard ----------------------------------------------------------------------------------------------------------
+
+
+def test_check_exits_0_and_then_1_after_one_percent(run, tmp_path):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("budgets: {hvt_ti_1: {macs: 642299520}}\n")
+    bad.write_text("budgets: {hvt_ti_1: {macs: 648722515}}\n")
+    assert run("check", good) == (0, "ok      hvt_ti_1  macs 642,299,520\nall 1 models keep their budgets\n", "")
+    assert run("check", bad) == (
+        1,
+        "BROKEN  hvt_ti_1  macs 642,299,520, budget 648,722,515: -6,422,995 (-0.99 %)\n"
+        "1 of 1 models left their budgets\n",
+        "",
+    )
+
+
+# --- the whole ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [[], ["sweep"], ["show"], ["list"], ["plot"], ["table"], ["check"]])
+def test_every_command_has_help_with_an_example(run, command):
+    code, out, err = run(*command, "--help")
+    assert (code, err) == (0, "")
+    assert "hvt-bench " + " ".join(command or ["sweep"]) in " ".join(out.split()).replace("│", "")
+    assert "Example: hvt-bench" in out or not command
+
+
+def test_version(run):
+    from hvt_bench import __version__
+
+    assert run("--version") == (0, f"hvt-bench {__version__}\n", "")
+
+
+def loaded_by(code):
+    script = f"import sys; {code}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_help_loads_nothing_heavy():
+    assert loaded_by("import hvt_bench, hvt_bench.cli, hvt_bench.__main__") == []
+    # below the top, Typer itself loads pydantic, to convert arguments
+    assert set(loaded_by_help("sweep")) <= {"pydantic"}
+    assert loaded_by_help() == []
+
+
+def loaded_by_help(*command):
+    script = (
+        "import sys; from hvt_bench.cli import main\n"
+        f"try: main({[*command, '--help']!r})\nexcept SystemExit: pass\n"
+        f"print('loaded', *[m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+def test_check_loads_no_plotting_and_no_pandas(tmp_path):
+    (tmp_path / "b.yaml").write_text("budgets: {hvt_ti_1: {macs: 642299520}}\n")
+    code = f"from hvt_bench.gate import check_budgets; check_budgets({str(tmp_path / 'b.yaml')!r})"
+    assert not {"pandas", "matplotlib", "seaborn"} & set(loaded_by(code))
+
+
+def test_a_closed_pipe_is_no_traceback():
+    done = subprocess.run(
+        f"{sys.executable} -m hvt_bench list columns | head -1", shell=True, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+
+
+def small_file(tmp_path, seconds=0.05):
+    protocol = f"{{device: cpu, rounds: 2, warmup_s: 0.0, min_time_s: {seconds}}}"
+    (tmp_path / "s.yaml").write_text(SMALL.replace("{device: cpu, rounds: 2}", protocol))
+
+
+@pytest.mark.slow
+def test_a_real_sweep_in_fresh_processes(tmp_path):
+    small_file(tmp_path)
+    done = hvt_bench("sweep", "s.yaml", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = read_table(tmp_path / "reports" / "run.csv")
+    assert [row["status"] for row in rows] == ["ok", "ok", "invalid"]
+    for row in rows[:2]:
+        assert row["rounds"] == 2
+        assert row["latency_ms_p05"] <= row["latency_ms"] <= row["latency_ms_p95"]
+        assert row["peak_memory_mib"] > row["weights_mib"]
+        assert row["macs"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_sweep_goes_on(tmp_path, how):
+    small_file(tmp_path, seconds=0.5)
+    command = [sys.executable, "-m", "hvt_bench", "sweep", "s.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        for line in first.stdout:
+            if line.startswith("[1/4]"):
+                break
+        first.send_signal(how)
+        _, err = first.communicate(timeout=60)
+    if how == signal.SIGINT:
+        assert first.returncode == 130
+        assert err == "stopped; what was finished is in reports/run.csv. The same command goes on from there.\n"
+    second = hvt_bench("sweep", "s.yaml", cwd=tmp_path)
+    assert second.returncode == 0
+    to_go = int(second.stdout.splitlines()[0].split(" in ")[1].split()[0])
+    assert 1 <= to_go <= 3
+    assert [row["rounds"] for row in read_table(tmp_path / "reports" / "run.csv")] == [2, 2, None]
+
+
+@pytest.mark.slow
+def test_no_worker_outlives_a_killed_sweep(tmp_path):
+    small_file(tmp_path, seconds=30)
+    command = [sys.executable, "-m", "hvt_bench", "sweep", "s.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline().startswith("2 points")
+        while len(_processes_in(tmp_path)) < 4:  # program, resource tracker, fork server, worker
+            time.sleep(0.1)
+        first.kill()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and _processes_in(tmp_path):
+        time.sleep(0.2)
+    assert _processes_in(tmp_path) == []
+
+
+def _processes_in(folder):
+    """Processes whose working directory is `folder`."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{pid}/cwd") == str(folder):
+                found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
+def test_columns_of_a_written_table_are_the_header(run, small):
+    run("sweep", "small.yaml", "--executor", "inline")
+    assert (small / "reports" / "run.csv").read_text().splitlines()[0] == ",".join(COLUMNS)
+
+
+def test_the_installed_command_is_there():
+    assert shutil.which("hvt-bench", path=os.path.dirname(sys.executable))

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+from hvt_bench.models import parse_model
+from hvt_bench.point import Point
+from hvt_bench.progress import Progress
+from hvt_bench.row import Sample
+from hvt_bench.run import Counted, Finished, Measured, Started
+from hvt_bench.sweep import Sweep
+
+
+def point(batch_size=1, axis="depth"):
+    return Point(
+        model="hvt_s_1", axis=axis, config=parse_model("hvt_s_1"), device="cpu", batch_size=batch_size, warmup_s=0.5
+    )
+
+
+def sample(number, status="ok", error=None, **values):
+    return Sample(point_id="x", round=number, values=values, status=status, error=error, started_at="", seconds=1.0)
+
+
+def lines_of(sweep, *events):
+    lines = []
+    with Progress(sweep, lines.append, bar=False) as progress:
+        for event in events:
+            progress.show(event)
+    return lines, progress
+
+
+def test_lines_without_a_terminal():
+    sweep = Sweep("s", (point(),), ("latency",))
+    lines, progress = lines_of(
+        sweep,
+        Started(points=3, points_done=1, invalid=2, rounds=3, moved=(Path("run.old.csv"),)),
+        Counted(point(), sample(None)),
+        Measured(point(), sample(0, latency={"pass_ms": [3.0, 12.345, 99.0]}), 2),
+        Measured(point(axis=None), sample(1, memory={"peak_memory_mib": 123.4}), 1),
+        Measured(point(), sample(2, "oom", "no room"), 0),
+        Finished(Path("run.csv"), ("row",)),
+    )
+    assert lines == [
+        "kept an earlier run as run.old.csv",
+        "3 points, 2 invalid; 1 done before, 2 to go in 3 rounds",
+        "[1/3] hvt_s_1 depth=12: 12.3 ms",
+        "[2/3] hvt_s_1: 123 MiB",
+        "[3/3] hvt_s_1 depth=12: oom: no room",
+    ]
+    assert progress.rows == ("row",)
+
+
+def test_what_varies_in_the_sweep_is_part_of_a_label():
+    sweep = Sweep("s", (point(1), point(64)), ("latency",))
+    lines, _ = lines_of(
+        sweep,
+        Started(2, 0, 0, 1, ()),
+        Measured(point(64, axis="batch_size"), sample(0, latency={"pass_ms": [5.0]}), 0),
+    )
+    assert lines[-1] == "[1/1] hvt_s_1 batch_size=64: 5 ms"
+
+
+def test_a_network_that_cannot_be_counted_is_said():
+    lines, _ = lines_of(
+        Sweep("s", (point(),), ()), Started(1, 0, 0, 0, ()), Counted(point(), sample(None, "error", "no rule"))
+    )
+    assert lines[-1] == "hvt_s_1 depth=12: error: no rule"
+
+
+def test_a_terminal_gets_a_bar(capsys):
+    with Progress(Sweep("s", (point(),), ()), print, bar=True) as progress:
+        progress.show(Started(1, 0, 0, 2, ()))
+        progress.show(Counted(point(), sample(None)))
+        progress.show(Measured(point(), sample(0, latency={"pass_ms": [5.0]}), 1))
+        progress.show(Measured(point(), sample(1, "oom", "no room"), 0))
+    shown = capsys.readouterr().out
+    assert "1 points, 0 invalid; 0 done before, 1 to go in 2 rounds" in shown
+    assert "hvt_s_1 depth=12: oom: no room" in shown
+    assert "2/2" in shown

@@ -1,0 +1,267 @@
+import itertools
+import json
+import os
+
+import pytest
+
+from hvt_bench.errors import FileError, HvtBenchError, WorkerCrashedError, WorkerTimeoutError
+from hvt_bench.executors import make_executor
+from hvt_bench.executors.base import Outcome
+from hvt_bench.models import parse_model
+from hvt_bench.point import Point
+from hvt_bench.run import WINDOW, Counted, Finished, Measured, Started, journal_of, run_sweep
+from hvt_bench.sweep import Sweep
+from hvt_bench.table import read_table
+from tests.conftest import ENVIRONMENT, describe, fake_measure
+
+
+def make_sweep(depths=(2, 4), name="s", metrics=("complexity", "memory", "latency"), rounds=2, **protocol):
+    fields = {"device": "cpu", "batch_size": 1, "warmup_s": 0.1, "rounds": rounds, **protocol}
+    points = tuple(
+        Point(
+            model="m",
+            axis="depth",
+            config=parse_model(f"hvt:depth={depth},img_size=64,embed_dim=64,num_classes=10"),
+            **fields,
+        )
+        for depth in depths
+    )
+    return Sweep(name, points, metrics)
+
+
+def go(sweep, path, measure=fake_measure, executor=None, **options):
+    options = {"describe": describe, "clock": lambda: 0.0} | options
+    return list(run_sweep(sweep, executor or make_executor("inline"), path, measure, **options))
+
+
+def visits_of(events):
+    return [(e.point.config.depth, e.sample.round, e.sample.status) for e in events if isinstance(e, Measured)]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "run.csv"
+
+
+class ScriptedExecutor:
+    """Runs inline, but lets the workers of some visits die."""
+
+    def __init__(self, deaths):
+        self.deaths = deaths
+
+    def map(self, function, items, timeout_s=lambda _: None):
+        for item in items:
+            key = (item.point.config.depth, item.round) if hasattr(item, "point") else item
+            if key in self.deaths:
+                yield Outcome(item, None, self.deaths[key])
+            else:
+                yield Outcome(item, function(item), None)
+
+
+def test_a_sweep_counts_then_measures_then_writes(path):
+    events = go(make_sweep(), path)
+    assert isinstance(events[0], Started)
+    assert [type(e) for e in events[1:]] == [Counted] * 2 + [Measured] * 4 + [Finished]
+    assert events[0] == Started(points=2, points_done=0, invalid=0, rounds=4, moved=())
+    assert [e.rounds_left for e in events if isinstance(e, Measured)] == [3, 2, 1, 0]
+    rows = read_table(path)
+    assert [(r["depth"], r["status"], r["rounds"], r["latency_ms"]) for r in rows] == [
+        (2, "ok", 2, 3.0),
+        (4, "ok", 2, 5.0),
+    ]
+    assert all(r["macs"] and r["device_name"] == "Test CPU" and r["sweep"] == "s" for r in rows)
+
+
+def test_rounds_of_different_points_are_interleaved(path):
+    rounds = [number for _, number, _ in visits_of(go(make_sweep(depths=range(1, 9), rounds=3), path))]
+    assert rounds == [0] * 8 + [1] * 8 + [2] * 8
+
+
+def test_the_order_is_shuffled_and_the_same_every_time(tmp_path):
+    sweep = make_sweep(depths=range(1, 13))
+    first = visits_of(go(sweep, tmp_path / "a.csv"))
+    assert first == visits_of(go(sweep, tmp_path / "b.csv"))
+    assert [depth for depth, *_ in first[:12]] != sorted(depth for depth, *_ in first[:12])
+    assert [depth for depth, *_ in first[:12]] != [depth for depth, *_ in first[12:]]
+
+
+def test_a_window_of_points_is_finished_before_the_next_begins(path):
+    visits = visits_of(go(make_sweep(depths=range(1, WINDOW + 6), metrics=("memory",)), path))
+    first = {depth for depth, *_ in visits[: 2 * WINDOW]}
+    assert len(first) == WINDOW
+    assert {depth for depth, *_ in visits[2 * WINDOW :]}.isdisjoint(first)
+
+
+def test_running_again_measures_nothing(path):
+    go(make_sweep(), path)
+    before = path.read_text()
+    events = go(make_sweep(), path)
+    assert events[0] == Started(points=2, points_done=2, invalid=0, rounds=0, moved=())
+    assert [type(e) for e in events] == [Started, Finished]
+    assert path.read_text() == before
+
+
+@pytest.mark.parametrize("stop_after", range(1, 8))
+def test_a_stopped_sweep_goes_on_with_what_is_missing(tmp_path, stop_after):
+    whole, path = tmp_path / "whole.csv", tmp_path / "run.csv"
+    go(make_sweep(), whole)
+    events = run_sweep(make_sweep(), make_executor("inline"), path, fake_measure, describe=describe, clock=lambda: 0.0)
+    done = list(itertools.islice(events, stop_after))
+    events.close()
+    done += go(make_sweep(), path)
+    assert sorted(visits_of(done)) == [(2, 0, "ok"), (2, 1, "ok"), (4, 0, "ok"), (4, 1, "ok")]
+    assert stable(path) == stable(whole)
+
+
+def stable(path):
+    """Rows without what depends on when they were made."""
+    return [{k: v for k, v in row.items() if k not in ("started_at", "seconds")} for row in read_table(path)]
+
+
+@pytest.mark.parametrize("kept", [0.2, 0.5, 0.8, 0.95])
+def test_a_torn_journal_goes_on_with_what_is_missing(path, kept):
+    go(make_sweep(), path)
+    whole = stable(path)
+    journal = journal_of(path)
+    content = journal.read_bytes()
+    journal.write_bytes(content[: int(kept * len(content))])
+    go(make_sweep(), path)
+    assert stable(path) == whole
+
+
+def test_more_rounds_measure_only_the_new_ones(path):
+    go(make_sweep(), path)
+    events = go(make_sweep(rounds=3), path)
+    assert sorted(visits_of(events)) == [(2, 2, "ok"), (4, 2, "ok")]
+    assert [row["rounds"] for row in read_table(path)] == [3, 3]
+
+
+def test_a_metric_asked_for_later_is_measured_then(path):
+    go(make_sweep(metrics=("complexity",)), path)
+    assert [row["latency_ms"] for row in read_table(path)] == [None, None]
+    events = go(make_sweep(), path)
+    assert len(visits_of(events)) == 4
+    assert not any(isinstance(e, Counted) for e in events)
+    assert [row["latency_ms"] for row in read_table(path)] == [3.0, 5.0]
+
+
+def test_counting_alone_starts_no_worker(path):
+    def never(visit):
+        raise AssertionError
+
+    events = go(make_sweep(metrics=("complexity",)), path, never)
+    assert [type(e) for e in events] == [Started, Counted, Counted, Finished]
+    assert [row["status"] for row in read_table(path)] == ["ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    ("death", "status"), [(WorkerTimeoutError("ran too long"), "timeout"), (WorkerCrashedError("SIGKILL"), "crashed")]
+)
+def test_a_worker_that_does_not_come_back_is_a_row_and_the_sweep_goes_on(path, death, status):
+    events = go(make_sweep(), path, executor=ScriptedExecutor({(2, 0): death}))
+    assert sorted(visits_of(events)) == [(2, 0, status), (4, 0, "ok"), (4, 1, "ok")]
+    failed, well = read_table(path)
+    assert (failed["status"], failed["error"], failed["latency_ms"]) == (status, str(death), None)
+    assert failed["macs"] is not None
+    assert well["status"] == "ok"
+
+
+def test_failed_points_count_as_done_until_retried(path):
+    go(make_sweep(), path, executor=ScriptedExecutor({(2, 1): WorkerTimeoutError("ran too long")}))
+    assert visits_of(go(make_sweep(), path)) == []
+    assert visits_of(go(make_sweep(), path, retry=["oom"])) == []
+    events = go(make_sweep(), path, retry=["oom", "timeout"])
+    assert visits_of(events) == [(2, 1, "ok")]
+    assert [row["status"] for row in read_table(path)] == ["ok", "ok"]
+
+
+def test_a_network_that_cannot_be_counted_is_not_measured(path, monkeypatch):
+    from hvt_bench.errors import CountError
+
+    def refuse(config):
+        raise CountError("aten::strange: no rule")
+
+    monkeypatch.setattr("hvt_bench.measure.count", refuse)
+    events = go(make_sweep(depths=(2,)), path)
+    assert visits_of(events) == []
+    (row,) = read_table(path)
+    assert (row["status"], row["error"], row["macs"]) == ("error", "aten::strange: no rule", None)
+
+
+def test_a_file_of_another_sweep_is_moved_aside_and_announced(path):
+    go(make_sweep(name="first"), path)
+    before = path.read_text()
+    events = go(make_sweep(name="second"), path)
+    moved_csv, moved_journal = events[0].moved
+    assert moved_csv.name.startswith("run.first.20")
+    assert moved_csv.name.endswith("Z.csv")
+    assert moved_journal.name == moved_csv.name.removesuffix("csv") + "journal.jsonl"
+    assert moved_csv.read_text() == before
+    assert {row["sweep"] for row in read_table(path)} == {"second"}
+
+
+def test_a_file_of_another_environment_is_moved_aside(path):
+    go(make_sweep(), path)
+    other = ENVIRONMENT.model_copy(update={"torch_version": "10.0.0"})
+    events = go(make_sweep(), path, describe=lambda device: other)
+    assert len(events[0].moved) == 2
+    assert {row["torch_version"] for row in read_table(path)} == {"10.0.0"}
+
+
+def test_fresh_moves_aside_and_never_overwrites(path):
+    go(make_sweep(), path)
+    for _ in range(3):
+        events = go(make_sweep(), path, fresh=True)
+        assert len(visits_of(events)) == 4
+    assert len(list(path.parent.glob("run.s.*.csv"))) == 3
+
+
+def test_a_table_without_its_journal_is_moved_aside(path):
+    go(make_sweep(), path)
+    journal_of(path).unlink()
+    events = go(make_sweep(), path)
+    assert len(events[0].moved) == 1
+    assert len(visits_of(events)) == 4
+
+
+def test_a_file_that_is_not_ours_is_refused_and_left_alone(path):
+    path.write_text("my,own,notes\n")
+    with pytest.raises(FileError, match="this is no table of hvt-bench"):
+        go(make_sweep(), path)
+    assert os.listdir(path.parent) == ["run.csv"]
+    assert path.read_text() == "my,own,notes\n"
+
+
+def test_a_path_that_cannot_be_written_is_refused_before_anything_runs(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match=r"cannot be written: .*/file is a file; give --out another path"):
+        go(make_sweep(), tmp_path / "file" / "run.csv")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(FileError, match="is a directory; give --out a file name in it"):
+        go(make_sweep(), tmp_path / "folder.csv")
+
+
+def test_a_device_that_cannot_be_described_ends_the_sweep(path):
+    with pytest.raises(HvtBenchError, match="device 'cpu' cannot be described: on fire"):
+        go(make_sweep(), path, executor=ScriptedExecutor({"cpu": RuntimeError("on fire")}))
+    assert not path.exists()
+
+
+def test_the_table_is_rewritten_while_the_sweep_runs(path):
+    times = itertools.count(step=3)
+    seen = []
+    for event in run_sweep(
+        make_sweep(), make_executor("inline"), path, fake_measure, describe=describe, clock=lambda: next(times)
+    ):
+        if isinstance(event, Measured):
+            seen.append(sum(row["rounds"] or 0 for row in read_table(path)) if path.exists() else None)
+    assert seen[0] is not None
+    assert sorted(seen) == seen
+    assert seen[-1] >= 3
+
+
+def test_the_seed_of_the_order_is_in_the_journal(path):
+    go(make_sweep(), path)
+    start = json.loads(journal_of(path).read_text().splitlines()[0])["run"]
+    assert isinstance(start["seed"], int)
+    assert start["metrics"] == ["complexity", "memory", "latency"]
