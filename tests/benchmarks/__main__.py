@@ -1,0 +1,18 @@
+"""Speed and memory of hvt-bench itself: `make bench`. Ratios within one run; no absolute times of a noisy machine."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.benchmarks import counting, startup
+
+BENCHMARKS = {"startup": startup.run, "counting": counting.run}
+
+
+def main() -> int:
+    """Run the benchmarks named on the command line, or all; exit 1 if one missed its target."""
+    names = sys.argv[1:] or list(BENCHMARKS)
+    return 0 if all([BENCHMARKS[name]() for name in names]) else 1
+
+
+sys.exit(main())
