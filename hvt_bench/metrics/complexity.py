@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hvt_bench.errors import CountError
 from hvt_bench.metrics.base import Metric
-from hvt_bench.metrics.tracing import ShapesOnly, current_module, meta_copy
+from hvt_bench.metrics.tracing import Repeats, ShapesOnly, meta_copy
 from hvt_bench.models import override, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.records import Column
@@ -143,11 +143,11 @@ def _first_book(module: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> dict[
     handles = {op: _joint_rule(op, fvcore_rules.get(op)) for op in {*COUNTED_OPS, *FREE_OPS}}
     analysis.clear_op_handles().set_op_handle(**handles)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    with current_module(module) as where, ShapesOnly(where):
+    with Repeats(module) as repeats, ShapesOnly(module):
         by_module: dict[str, Counter[str]] = analysis.by_module_and_operator()
     if analysis.unsupported_ops():
         raise _no_rule(analysis, by_module)
-    return by_module
+    return _with_twins(by_module, repeats.twins)
 
 
 def _no_rule(analysis: FlopCountAnalysis, names: Mapping[str, object]) -> CountError:
@@ -280,16 +280,20 @@ FREE_OPS: frozenset[str] = frozenset(FVCORE_FREE_OPS) | {
 
 
 def _second_book(module: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> dict[str, int]:
-    """Count FLOPs of each module on `meta`, two per MAC, as FlopCounterMode names modules."""
+    """Count FLOPs of each module that is called, two per MAC, on `meta`."""
     inputs = [torch.empty(shape, device="meta") for shape in shapes]
     with (
-        current_module(module) as where,
-        ShapesOnly(where, device="meta"),
+        Repeats(module) as repeats,
+        ShapesOnly(module, device="meta"),
         FlopCounterMode(display=False, custom_mapping=_SECOND_BOOK_RULES) as counter,
     ):
         module(*inputs)
-    counts = counter.get_flop_counts()
-    return {name: sum(by_operator.values()) for name, by_operator in counts.items()}
+    found = {name.partition(".")[2]: counts for name, counts in counter.get_flop_counts().items() if "." in name}
+    found[""] = counter.get_flop_counts()["Global"]
+    whole = _with_twins(
+        {name: Counter({"flops": sum(counts.values())}) for name, counts in found.items()}, repeats.twins
+    )
+    return {name: counts["flops"] for name, counts in whole.items()}
 
 
 def _mv_flops(a: Any, b: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
@@ -312,16 +316,25 @@ _SECOND_BOOK_RULES = {  # operators for which FlopCounterMode says 0
 }
 
 
+def _with_twins(by_module: Mapping[str, Counter[str]], twins: Mapping[str, str]) -> dict[str, Counter[str]]:
+    """Give each block that was not entered, and all that hold it, the counts of its twin."""
+    found = {name: Counter(counts) for name, counts in by_module.items()}
+    for name, twin in twins.items():
+        for inner in by_module:
+            if inner == twin or inner.startswith(f"{twin}."):
+                found[name + inner.removeprefix(twin)] = Counter(by_module[inner])
+        parts = name.split(".")
+        for length in range(len(parts)):
+            found[".".join(parts[:length])] += by_module[twin]
+    return found
+
+
 def _compare_books(first: Mapping[str, Mapping[str, int]], second: Mapping[str, int]) -> None:
     """Raise CountError, naming the innermost module where they part, unless both books agree."""
-    macs, flops = first[""]["macs"], second["Global"]
+    macs, flops = first[""]["macs"], second[""]
     if flops == 2 * macs:
         return
-    inner = [
-        path
-        for name, found in second.items()
-        if (path := name.partition(".")[2]) in first and found != 2 * first[path]["macs"]
-    ]
+    inner = [path for path, found in second.items() if path in first and found != 2 * first[path]["macs"]]
     where = f", first in module '{max(inner, key=lambda path: path.count('.'))}'" if any(inner) else ""
     raise CountError(f"the two counters disagree: fvcore finds {macs:,} MACs, FlopCounterMode {flops / 2:,.1f}{where}")
 

@@ -8,10 +8,12 @@ sees ordinary CPU tensors: on `meta` tensors it fails (sizes become traced tenso
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from types import FrameType
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -39,9 +41,9 @@ class ShapesOnly(TorchDispatchMode):
     Raises CountError at an operator whose output shape depends on the values of a tensor.
     """
 
-    def __init__(self, where: Callable[[], str] = lambda: "", device: str = "cpu") -> None:
+    def __init__(self, module: nn.Module, device: str = "cpu") -> None:
         super().__init__()
-        self._where = where
+        self._module = module
         self._device = device
         self._unreal = _TensorSet()  # whole-number scalars that were answered, not computed
 
@@ -96,9 +98,8 @@ class ShapesOnly(TorchDispatchMode):
         return tensor.dim() == 0 and tensor.dtype in _WHOLE and tensor not in self._unreal
 
     def _depends_on_data(self, func: Any) -> CountError:
-        where = self._where()
         return CountError(
-            f"{func.name()}{f' in module {where!r}' if where else ''}: the shape or value it gives depends on the "
+            f"{func.name()} {_running_in(self._module)}: the shape or value it gives depends on the "
             "data, so the cost of this network cannot be read off its shapes"
         )
 
@@ -184,24 +185,51 @@ def meta_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-@contextmanager
-def current_module(module: nn.Module) -> Iterator[Callable[[], str]]:
-    """Give a function that names the submodule whose forward is running, such as `blocks.3.attn`."""
-    stack: list[str] = []
+def _running_in(module: nn.Module) -> str:
+    """Say which submodule's forward is running, such as `in module 'blocks.3.attn'`, by the call stack."""
+    names = {id(child): name for name, child in module.named_modules()}
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        name = names.get(id(frame.f_locals.get("self")))
+        if name:
+            return f"in module '{name}'"
+        frame = frame.f_back
+    return "at the top of the network"
 
-    def enter(name: str) -> Callable[..., None]:
-        return lambda *_: stack.append(name)
 
-    def leave(*_: Any) -> None:
-        stack.pop()
+class Repeats:
+    """Lets each distinct block of a network run once: a repeated one is answered without being entered.
 
-    hooks = [
-        handle
-        for name, child in module.named_modules()
-        for handle in (child.register_forward_pre_hook(enter(name)), child.register_forward_hook(leave))
-    ]
-    try:
-        yield lambda: stack[-1] if stack else ""
-    finally:
-        for hook in hooks:
-            hook.remove()
+    Blocks are alike if they carry the same `cost_key` and are given inputs of the same shapes. `twins` says for each
+    block that was not entered which one was run in its place.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.twins: dict[str, str] = {}
+        self._outputs: dict[tuple[Any, ...], tuple[str, tuple[int, ...]]] = {}
+        self._wrapped = [
+            (name, child) for name, child in module.named_modules() if getattr(child, "cost_key", None) is not None
+        ]
+
+    def __enter__(self) -> Self:
+        for name, child in self._wrapped:
+            child.forward = partial(self._forward, name, child.cost_key, child.forward)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _name, child in self._wrapped:
+            del child.forward
+
+    def _forward(self, name: str, cost_key: object, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        key = (cost_key, _size(x), x.dtype)
+        if key in self._outputs:
+            self.twins[name], size = self._outputs[key]
+            return x.new_empty(size)
+        y = forward(x)
+        self._outputs[key] = name, _size(y)
+        return y
+
+
+def _size(tensor: Tensor) -> tuple[int, ...]:
+    with _tracing_paused():
+        return tuple(tensor.shape)

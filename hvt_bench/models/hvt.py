@@ -122,6 +122,8 @@ class HVTConfig(TransformerConfig):
 class PoolingBlock(Block):
     """A block that shortens the sequence after its MLP."""
 
+    cost_key = "pooling block"
+
     def __init__(self, config: HVTConfig, attention: Attention, pooled_len: int) -> None:
         super().__init__(config, attention)
         self.special_tokens = config.special_tokens

@@ -62,7 +62,13 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention, then MLP, each added to its input."""
+    """A pre-norm transformer block: attention, then MLP, each added to its input.
+
+    `cost_key`: blocks of one network with the same key cost the same on inputs of the same shape, so that counting
+    enters only one of them. A subclass that differs from block to block sets it to None.
+    """
+
+    cost_key: str | None = "block"
 
     def __init__(self, config: TransformerConfig, path: AttentionPath) -> None:
         super().__init__()
