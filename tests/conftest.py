@@ -47,6 +47,10 @@ def repository():
     return Path(__file__).parent.parent
 
 
+def pytest_configure():
+    torch.set_num_threads(1)  # small networks: threads that wait for each other on a busy machine cost up to 20x
+
+
 def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in items:

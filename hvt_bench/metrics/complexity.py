@@ -102,7 +102,7 @@ def breakdown(model: str | ModelConfig | nn.Module, *inputs: Tensor, img_size: i
 
 @lru_cache(maxsize=1024)
 def _count_config(config: ModelConfig) -> Breakdown:
-    with torch.device("meta"):
+    with torch.device("meta"), ShapesOnly(device="meta"):  # which also leaves out the drawing of random weights
         module = config.build()
     return _count_module(module, config.input_shapes(1), config.seq_lens)
 

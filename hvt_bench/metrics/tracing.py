@@ -41,7 +41,7 @@ class ShapesOnly(TorchDispatchMode):
     Raises CountError at an operator whose output shape depends on the values of a tensor.
     """
 
-    def __init__(self, module: nn.Module, device: str = "cpu") -> None:
+    def __init__(self, module: nn.Module | None = None, device: str = "cpu") -> None:
         super().__init__()
         self._module = module
         self._device = device
@@ -185,9 +185,9 @@ def meta_copy(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, memo)
 
 
-def _running_in(module: nn.Module) -> str:
+def _running_in(module: nn.Module | None) -> str:
     """Say which submodule's forward is running, such as `in module 'blocks.3.attn'`, by the call stack."""
-    names = {id(child): name for name, child in module.named_modules()}
+    names = {id(child): name for name, child in module.named_modules()} if module is not None else {}
     frame: FrameType | None = sys._getframe()
     while frame is not None:
         name = names.get(id(frame.f_locals.get("self")))
