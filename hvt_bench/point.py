@@ -11,6 +11,9 @@ from pydantic import Field, SerializeAsAny
 from hvt_bench.models.config import Attention, ModelConfig
 from hvt_bench.records import Column, Record, columns_of
 
+SWEEPABLE = ("device", "dtype", "batch_size", "attention")
+"""Fields of the protocol that may be an axis, as any field of a config may."""
+
 Dtype = Literal["float32", "float16", "bfloat16"]
 
 

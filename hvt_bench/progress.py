@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
-from hvt_bench.point import Point
+from hvt_bench.point import SWEEPABLE, Point
 from hvt_bench.row import Row, Sample
 from hvt_bench.run import Counted, Event, Finished, Measured, Started
-from hvt_bench.sweep import SWEEPABLE, Sweep
+from hvt_bench.sweep import Sweep
 
 
 class Progress:

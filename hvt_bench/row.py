@@ -15,7 +15,7 @@ Status = Literal["ok", "invalid", "oom", "timeout", "crashed", "error"]
 Value = int | float | bool | str | tuple[int, ...] | None
 
 _POINT = columns_of(Point)
-_CONFIG = {name: column for family in FAMILIES.values() for name, column in columns_of(family).items()}
+CONFIG_COLUMNS = {name: column for family in FAMILIES.values() for name, column in columns_of(family).items()}
 _LATENCY = columns_of(METRICS["latency"])
 _LATENCY_SAMPLES = {
     name: _LATENCY.pop(name) for name in ("latency_ms", "latency_ms_p05", "latency_ms_p95", "latency_samples")
@@ -27,7 +27,7 @@ COLUMNS: dict[str, Column] = {
     "model": _POINT.pop("model"),
     "axis": _POINT.pop("axis"),
     "family": Column("code that built the network", label="family"),
-    **_CONFIG,
+    **CONFIG_COLUMNS,
     **_POINT,
     **columns_of(METRICS["complexity"]),
     **_LATENCY_SAMPLES,

@@ -17,7 +17,7 @@ from hvt_bench.errors import ConfigError, FieldError, FileError, RequestError, u
 from hvt_bench.metrics import METRICS
 from hvt_bench.models import model_name, override, parse_model
 from hvt_bench.models.config import ModelConfig
-from hvt_bench.point import InvalidCell, Point, Protocol
+from hvt_bench.point import SWEEPABLE, InvalidCell, Point, Protocol
 from hvt_bench.records import Record, explain
 from hvt_bench.yaml_file import Place, YamlFile, load_yaml
 
@@ -57,14 +57,6 @@ class SweepFile(Record):
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
     measure: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("complexity", "memory", "latency")
     protocol: dict[str, Any] = Field(default_factory=dict)
-
-
-SWEEPABLE = (
-    "device",
-    "dtype",
-    "batch_size",
-    "attention",
-)  # keys of the protocol that may stand in axes and grid
 
 
 def load_sweep(path: str | Path, device: str | None = None) -> Sweep:

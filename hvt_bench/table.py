@@ -23,6 +23,7 @@ from tabulate import tabulate
 
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError
+from hvt_bench.files import write_whole
 from hvt_bench.metrics import METRICS
 from hvt_bench.records import Column
 from hvt_bench.row import COLUMNS, Row, Sample, Value
@@ -167,18 +168,13 @@ def _metrics_of(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write the CSV whole, or not at all: into a file beside it, which then takes its place."""
+    """Write the CSV whole, or not at all."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
         writer.writerow(csv_text(row[name]) for name in COLUMNS)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(text.getvalue(), encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, text.getvalue().encode())
 
 
 def csv_text(value: Value) -> str:

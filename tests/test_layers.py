@@ -17,7 +17,7 @@ LAYERS = {
     4: {"metrics", "environment"},
     3: {"point"},
     2: {"models"},
-    1: {"records", "yaml_file", "executors"},
+    1: {"records", "files", "yaml_file", "executors"},
     0: {"errors"},
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names}

@@ -1,0 +1,85 @@
+"""What rows mean to a figure: which of them it can draw, which form one line, and what it leaves out."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+
+from hvt_bench.point import SWEEPABLE
+from hvt_bench.row import COLUMNS, CONFIG_COLUMNS, Row
+from hvt_bench.table import csv_text
+
+NETWORK = tuple(CONFIG_COLUMNS)
+
+
+def having(rows: Iterable[Row], *columns: str) -> tuple[Row, ...]:
+    """Rows that have a value in every one of `columns`."""
+    return tuple(row for row in rows if all(row[name] is not None for name in columns))
+
+
+def absent(rows: Sequence[Row], *columns: str) -> str:
+    """Say which of `columns` the rows lack; empty where at least one row has them all."""
+    if having(rows, *columns):
+        return ""
+    nowhere = [name for name in columns if not having(rows, name)]
+    return f"no row has {' or '.join(nowhere)}" if nowhere else f"no row has both {' and '.join(columns)}"
+
+
+def varying_protocol(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Fields of the protocol in which rows differ, other than by being swept along that field."""
+    return tuple(
+        name for name in SWEEPABLE if _kinds((row for row in having(rows, name) if row["axis"] != name), (name,)) > 1
+    )
+
+
+def varying_network(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Fields of the network in which rows of one model, one protocol and one place on an axis differ.
+
+    These are the fields of the sweep file's `grid`. A field that only follows another one, as the number of heads
+    follows the embedding width, tells nothing more and is left out.
+    """
+    places: dict[Hashable, list[Row]] = defaultdict(list)
+    for row in rows:
+        axis = str(row["axis"] or "")
+        places[row["model"], axis, row.get(axis), *(row[name] for name in SWEEPABLE)].append(row)
+    found: tuple[str, ...] = ()
+    for name in NETWORK:
+        if any(_kinds(group, (*found, name)) > _kinds(group, found) for group in places.values()):
+            found += (name,)
+    return found
+
+
+def _kinds(rows: Iterable[Row], fields: Sequence[str]) -> int:
+    return len({tuple(row[name] for name in fields) for row in rows})
+
+
+def describe(row: Row, fields: Iterable[str]) -> list[str]:
+    """Spell values of a row as a legend does: `float32`, `batch 64`, `depth 18`."""
+    heads = {"device": "", "dtype": "", "attention": "", "batch_size": "batch "}
+    return [f"{heads.get(name, f'{name} ')}{csv_text(row[name])}" for name in fields if row[name] is not None]
+
+
+def left_out(rows: Sequence[Row], *metrics: str) -> list[str]:
+    """Say how many points a figure of `metrics` does not draw, and why."""
+    invalid = sum(row["status"] == "invalid" for row in rows)
+    notes = [f"{_points(invalid, 'invalid ')} not drawn"] if invalid else []
+    for metric in metrics:
+        reasons = Counter(
+            "not measured" if row["status"] == "ok" else str(row["status"])
+            for row in rows
+            if row["status"] != "invalid" and row[metric] is None
+        )
+        if reasons:
+            why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+            notes.append(f"{_points(reasons.total())} without {COLUMNS[metric].label} ({why})")
+    return notes
+
+
+def off_axes(rows: Sequence[Row]) -> list[str]:
+    """Say how many points lie on an axis that is no column, so that nothing tells where on it they lie."""
+    strange = Counter(str(row["axis"]) for row in having(rows, "axis") if row["axis"] not in COLUMNS)
+    return [f"{_points(count)} not drawn (no column '{axis}')" for axis, count in strange.items()]
+
+
+def _points(count: int, kind: str = "") -> str:
+    return f"{count} {kind}point{'s' * (count != 1)}"

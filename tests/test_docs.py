@@ -1,0 +1,110 @@
+"""README is true: its commands run, their output is what it shows, nothing public goes unmentioned."""
+
+import re
+import shlex
+import shutil
+
+import pytest
+
+from hvt_bench.cli import app, main
+from hvt_bench.metrics.complexity import count
+from hvt_bench.row import COLUMNS
+from hvt_bench.table import read_table
+
+LONG_SWEEP = "sweeps/scaling.yaml"  # in its place, the docs test runs sweeps/smoke.yaml
+EXAMPLE = "reports/examples/scaling_cpu/run.csv"
+
+
+@pytest.fixture(scope="module")
+def readme(repository):
+    return (repository / "README.md").read_text()
+
+
+def commands_of(readme):
+    """(command, shown output) of every `$ hvt-bench` line in a console block."""
+    for block in re.findall(r"```console\n(.*?)```", readme, flags=re.S):
+        for part in re.split(r"^\$ ", block, flags=re.M)[1:]:
+            command, _, output = part.partition("\n")
+            yield command, output.strip("\n")
+
+
+def matches(shown, printed):
+    """Whether `printed` is `shown`, in which a line `...` stands for any lines."""
+    pieces = [re.escape(piece.strip("\n")) for piece in re.split(r"^\.\.\.$", shown, flags=re.M)]
+    return re.fullmatch(r"(?s)\n*" + r".*?".join(pieces) + r"\n*", printed.strip("\n")) is not None
+
+
+def test_the_commands_of_readme_run_and_print_what_it_shows(readme, repository, tmp_path, monkeypatch, capsys):
+    shutil.copytree(repository / "sweeps", tmp_path / "sweeps")
+    shutil.copytree(repository / "reports" / "examples", tmp_path / "reports" / "examples")
+    shutil.copy(repository / EXAMPLE, tmp_path / "reports" / "run.csv")
+    monkeypatch.chdir(tmp_path)
+    seen = []
+    for command, shown in commands_of(readme):
+        program, *arguments = shlex.split(command, comments=True)
+        if program != "hvt-bench":
+            continue
+        seen.append(arguments[0])
+        if arguments[0] == "sweep":
+            continue  # test_sweeps_of_readme_exist and the slow tests of test_cli run sweeps
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        printed = capsys.readouterr()
+        assert not ended.value.code, printed.err
+        assert matches(shown, printed.out), f"$ {command}\nREADME shows\n{shown}\nit prints\n{printed.out}"
+    assert {"sweep", "plot", "check", "show", "table"} <= set(seen)
+
+
+def test_what_readme_shows_of_the_sweep_is_the_committed_run(readme, repository):
+    shown = dict(commands_of(readme))[f"hvt-bench sweep {LONG_SWEEP}"]
+    rows = read_table(repository / EXAMPLE)
+    assert shown.splitlines()[-1] == f"wrote reports/run.csv: {len(rows)} rows, {len(rows)} ok, 0 invalid"
+    assert all(row["status"] == "ok" for row in rows)
+
+
+def test_every_command_is_in_readme(readme):
+    for command in app.registered_commands:
+        name = command.name or command.callback.__name__
+        assert f"hvt-bench {name}" in readme, name
+
+
+def test_every_column_is_in_readme(readme):
+    for name in COLUMNS:
+        assert f"`{name}`" in readme, name
+
+
+def test_every_file_that_readme_names_is_there(readme, repository):
+    named = set(re.findall(r"(?:\]\(|`)((?:hvt_bench|sweeps|tests|reports|\.ci|\.github)/[\w./-]+)[)`]", readme))
+    assert named
+    made_by_a_run = {"reports/run.csv", "reports/run.journal.jsonl"}
+    assert [name for name in sorted(named - made_by_a_run) if not (repository / name).exists()] == []
+
+
+def test_every_sweep_file_says_how_to_run_it_and_what_must_come_out(repository):
+    for path in (repository / "sweeps").glob("*.yaml"):
+        head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+        assert any(line.startswith("# hvt-bench ") and f"sweeps/{path.name}" in line for line in head), path.name
+        assert any(line.startswith("# Expect: ") for line in head), path.name
+
+
+def test_the_committed_run_counts_what_this_code_counts(repository):
+    from hvt_bench.models import make_config
+
+    for row in read_table(repository / EXAMPLE):
+        family = row["family"]
+        from hvt_bench.models import FAMILIES
+
+        fields = {name: row[name] for name in FAMILIES[family].model_fields if row[name] is not None}
+        counted = count(make_config(family, fields))
+        assert (row["macs"], row["params"]) == (counted.macs, counted.params), row["point_id"]
+
+
+def test_numbers_of_the_table_in_readme_are_counted(readme):
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \| ([\d.]+) \| ([\d,]+) \|", readme, flags=re.M)
+    assert len(rows) >= 9
+    for name, macs, printed, params in rows:
+        counted = count(name)
+        assert f"{counted.macs:,}" == macs
+        assert f"{counted.params:,}" == params
+        digits = len(printed.partition(".")[2])
+        assert f"{counted.macs / 1e9:.{digits}f}" == printed
