@@ -1,0 +1,126 @@
+"""Small networks for the tests: how to draw one, how to fill it, and what it must compute."""
+
+import math
+
+import torch
+from hypothesis import strategies as st
+
+from hvt_bench.errors import ConfigError
+from hvt_bench.models import make_config
+from tests.golden.fill import weights_for
+
+
+def filled(config, attention="sdpa"):
+    """Build a network in float64 and eval mode whose weights depend on its keys and shapes only."""
+    with torch.device("meta"):
+        network = config.build(attention)
+    return fill(network)
+
+
+def fill(network):
+    network.load_state_dict(weights_for(network.state_dict()), strict=True, assign=True)
+    return network.eval()
+
+
+def shapes_of(network):
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+
+
+def pictures(config, batch_size=2):
+    generator = torch.Generator().manual_seed(5)
+    (shape,) = config.input_shapes(batch_size)
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+@st.composite
+def configs(draw, families=("vit", "hvt")):
+    """Any valid config, small in size and wide in kind."""
+    family = draw(st.sampled_from(families))
+    depth = draw(st.integers(1, 4))
+    heads = draw(st.integers(1, 3))
+    patch = draw(st.integers(1, 4))
+    fields = {
+        "patch_size": patch,
+        "img_size": patch * draw(st.integers(1, 6)),
+        "in_chans": draw(st.integers(1, 4)),
+        "num_classes": draw(st.integers(1, 7)),
+        "num_heads": heads,
+        "embed_dim": heads * draw(st.integers(1, 5)),
+        "depth": depth,
+        "mlp_ratio": draw(st.sampled_from([1.0, 1.5, 8 / 3, 4.0, 5])),
+        "qkv_bias": draw(st.booleans()),
+        "global_pool": draw(st.sampled_from(["avg", "token"])),
+    }
+    if family == "vit":
+        fields["distilled"] = fields["global_pool"] == "token" and draw(st.booleans())
+        return make_config("vit", fields)
+    fields |= {
+        "pool_kernel_size": draw(st.integers(1, 4)),
+        "pool_stride": draw(st.integers(1, 3)),
+        "pool": draw(st.sampled_from(["max", "avg", "conv_dw"])),
+    }
+    where = st.tuples(st.just("pool_stages"), st.integers(0, depth)) | st.tuples(
+        st.just("blocks_per_stage"), st.integers(1, depth + 1)
+    )
+    key, value = draw(where)
+    try:
+        return make_config("hvt", fields | {key: value})
+    except ConfigError:  # too few tokens for so much pooling
+        return make_config("hvt", fields | {"pool_kernel_size": 1, "pool_stride": 1, key: value})
+
+
+def expected_logits(config, weights, images):
+    """Compute what a network must give, written out from the papers without any of its layers."""
+    batch, patch = len(images), config.patch_size
+    cut = images.unfold(2, patch, patch).unfold(3, patch, patch)  # (B, C, h, w, P, P)
+    cut = cut.permute(0, 2, 3, 1, 4, 5).reshape(batch, config.num_patches, -1)
+    tokens = cut @ weights["patch_embed.proj.weight"].flatten(1).T + weights["patch_embed.proj.bias"]
+    special = [weights[key] for key in ("cls_token", "dist_token") if key in weights]
+    tokens = torch.cat([*(token.expand(batch, -1, -1) for token in special), tokens], dim=1) + weights["pos_embed"]
+    for index in range(config.depth):
+        tokens = _expected_block(config, weights, f"blocks.{index}.", tokens, len(special))
+    tokens = _norm(tokens, weights, "norm")
+    if not special:
+        return _linear(tokens.mean(1), weights, "head")
+    logits = _linear(tokens[:, 0], weights, "head")
+    return (logits + _linear(tokens[:, 1], weights, "head_dist")) / 2 if "head_dist.weight" in weights else logits
+
+
+def _expected_block(config, weights, at, x, special):
+    qkv = _norm(x, weights, at + "norm1") @ weights[at + "attn.qkv.weight"].T
+    if config.qkv_bias:
+        qkv = qkv + weights[at + "attn.qkv.bias"]
+    width = config.embed_dim // config.num_heads
+    heads = []
+    for head in range(config.num_heads):
+        q, k, v = (
+            qkv[..., part * config.embed_dim + head * width : part * config.embed_dim + (head + 1) * width]
+            for part in range(3)
+        )
+        heads.append(torch.softmax(q @ k.transpose(1, 2) / math.sqrt(width), dim=-1) @ v)
+    x = x + _linear(torch.cat(heads, dim=-1), weights, at + "attn.proj")
+    hidden = _linear(_norm(x, weights, at + "norm2"), weights, at + "mlp.fc1")
+    x = x + _linear(hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2, weights, at + "mlp.fc2")
+    if at + "pos_embed" not in weights:
+        return x
+    patches, kernel, stride = x[:, special:], config.pool_kernel_size, config.pool_stride
+    starts = range(0, patches.shape[1] - kernel + 1, stride)
+    windows = [patches[:, start : start + kernel] for start in starts]  # each (B, k, D)
+    if config.pool == "max":
+        pooled = [window.amax(1) for window in windows]
+    elif config.pool == "avg":
+        pooled = [window.mean(1) for window in windows]
+    else:
+        taps = weights[at + "pool.weight"][:, 0].T  # (k, D)
+        pooled = [(window * taps).sum(1) + weights[at + "pool.bias"] for window in windows]
+    return torch.cat([x[:, :special], torch.stack(pooled, 1) + weights[at + "pos_embed"]], dim=1)
+
+
+def _norm(x, weights, at):
+    centred = x - x.mean(-1, keepdim=True)
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt()
+    return scaled * weights[at + ".weight"] + weights[at + ".bias"]
+
+
+def _linear(x, weights, at):
+    return x @ weights[at + ".weight"].T + weights[at + ".bias"]

@@ -1,0 +1,781 @@
+import copy
+import itertools
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from fvcore.nn import FlopCountAnalysis
+from hypothesis import given, settings
+from torch import nn
+
+from hvt_bench.errors import ConfigError, CountError
+from hvt_bench.metrics import complexity
+from hvt_bench.metrics.complexity import COUNTED_OPS, FREE_OPS, Complexity, breakdown, count
+from hvt_bench.models import VARIANTS, create_model, make_config, parse_model
+from hvt_bench.models.layers import Block
+from tests.networks import configs
+
+SDPA = F.scaled_dot_product_attention
+
+
+class Calls(nn.Module):
+    """A network that is one function of itself and its inputs."""
+
+    def __init__(self, function, **modules):
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+    def forward(self, *inputs):
+        return self.function(self, *inputs)
+
+
+def macs(function, *sizes, **modules):
+    network = function if isinstance(function, nn.Module) else Calls(lambda _, *x: function(*x))
+    return count(network, *(torch.empty(size) for size in sizes)).macs
+
+
+# --- the table of DESIGN, section 5 -----------------------------------------------------------------------------------
+
+TABLE = {  # macs, params
+    "deit_tiny": (1_253_683_200, 5_717_416),
+    "deit_small": (4_598_882_304, 22_050_664),
+    "deit_base": (17_563_828_224, 86_567_656),
+    "hvt_ti_1": (642_299_520, 5_735_656),
+    "hvt_s_0": (4_574_026_752, 22_049_896),
+    "hvt_s_1": (2_402_020_608, 22_087_144),
+    "hvt_s_2": (1_941_216_768, 22_105_576),
+    "hvt_s_3": (1_620_095_232, 22_114_408),
+    "hvt_s_4": (1_393_640_448, 22_118_632),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_table_of_the_design_is_hit_to_the_last_mac(name):
+    found = count(name)
+    assert (found.macs, found.params) == TABLE[name]
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS.keys() - TABLE.keys()))
+def test_the_other_variants_keep_their_budgets(name, repository):
+    budget = yaml.safe_load((repository / "sweeps" / "budgets.yaml").read_text())["budgets"][name]
+    found = count(name)
+    assert {"macs": found.macs, "params": found.params} == budget
+
+
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("hvt_ti_1", "0.64"),
+        ("hvt_s_0", "4.57"),
+        ("hvt_s_1", "2.40"),
+        ("hvt_s_2", "1.94"),
+        ("hvt_s_3", "1.62"),
+        ("hvt_s_4", "1.39"),
+        ("scale_hvt_ti_4", "1.39"),
+    ],
+)
+def test_macs_are_what_the_paper_prints_as_flops(name, printed):
+    assert f"{count(name).macs / 1e9:.2f}" == printed
+
+
+def test_the_default_table_of_fvcore_adds_the_norms():
+    """As DESIGN says: with norms at 5 per element, HVT-S-1 prints 2.41 where the paper prints 2.40."""
+    found = count("hvt_s_1")
+    norms = 2 * sum(found.seq_lens) + 97
+    assert found.fvcore_flops == found.macs + 5 * 384 * norms
+    assert f"{found.fvcore_flops / 1e9:.2f}" == "2.41"
+
+
+def test_fused_attention_is_what_fvcore_alone_would_lose():
+    heads = sum(2 * tokens**2 * 192 for tokens in count("deit_tiny").seq_lens)
+    assert heads == 178_831_872
+
+
+# --- any valid config -------------------------------------------------------------------------------------------------
+
+
+def eager(config):
+    with torch.device("meta"):
+        network = config.build("eager")
+    return count(network, *(torch.empty(size, device="meta") for size in config.input_shapes(1)))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@given(configs())
+def test_fvcore_pytorch_and_the_closed_form_agree_for_any_valid_config(config):
+    found = count(config)
+    assert found.macs == config.closed_form_macs()
+    assert found.seq_lens == config.seq_lens
+    assert found.params == sum(p.numel() for p in config.build().parameters())
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, database=None)
+@given(configs())
+def test_both_attention_paths_cost_the_same(config):
+    assert eager(config) == count(config).model_copy(update={"seq_lens": None})
+
+
+def real_trace(network, *inputs):
+    """What fvcore finds where everything is computed."""
+    analysis = FlopCountAnalysis(network.eval(), inputs).clear_op_handles().set_op_handle(**COUNTED_OPS)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    assert analysis.total() >= 0
+    assert analysis.unsupported_ops().keys() <= FREE_OPS
+    return analysis.total()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"family": "vit"},
+        {"family": "vit", "distilled": True},
+        {"family": "vit", "global_pool": "avg", "qkv_bias": False},
+        {"family": "hvt", "pool_stages": 2},
+        {"family": "hvt", "pool_stages": 3, "pool": "conv_dw", "global_pool": "token"},
+        {"family": "hvt", "pool": "avg", "pool_stride": 1},
+    ],
+)
+def test_a_trace_of_shapes_finds_what_a_real_one_finds(fields):
+    config = parse_model(fields | {"img_size": 48, "patch_size": 8, "embed_dim": 64, "depth": 3, "num_classes": 10})
+    images = torch.randn(config.input_shapes(1)[0])
+    for path in ("sdpa", "eager"):
+        network = config.build(path)
+        assert real_trace(network, images) == count(network, images).macs == config.closed_form_macs()
+
+
+# --- what may be counted ----------------------------------------------------------------------------------------------
+
+
+def test_a_name_a_config_and_a_module_give_the_same():
+    config = parse_model("hvt_ti_1")
+    found = count("hvt_ti_1")
+    assert count(config) == found
+    assert count(create_model("hvt_ti_1"), torch.empty(1, 3, 224, 224)) == found.model_copy(update={"seq_lens": None})
+
+
+def test_another_image_size_is_another_network():
+    small = count("hvt_ti_1", img_size=32)
+    assert small == count(parse_model("hvt_ti_1:img_size=32")) == count(parse_model("hvt_ti_1"), img_size=32)
+    assert small.macs == parse_model("hvt_ti_1:img_size=32").closed_form_macs()
+    with pytest.raises(ConfigError, match="not divisible by patch_size"):
+        count("hvt_ti_1", img_size=33)
+
+
+def test_a_batch_costs_as_many_times_more():
+    config = parse_model("hvt_ti_1:depth=2,img_size=48")
+    network = config.build()
+    one, four = (count(network, torch.empty(config.input_shapes(batch)[0])) for batch in (1, 4))
+    assert (four.macs, four.activations) == (4 * one.macs, 4 * one.activations)
+    assert four.params == one.params
+
+
+def test_a_module_without_inputs_and_an_image_size_for_a_module_are_mistakes():
+    with pytest.raises(TypeError, match="needs the tensors"):
+        count(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="no img_size"):
+        count(nn.Linear(2, 2), torch.empty(1, 2), img_size=224)
+
+
+def test_inputs_for_a_config_are_a_mistake_and_not_ignored():
+    with pytest.raises(TypeError):
+        count("hvt_ti_1", torch.empty(1, 3, 32, 32))
+
+
+def test_a_name_that_is_no_network_is_refused():
+    with pytest.raises(ConfigError, match="unknown model"):
+        count("hvt_s_9")
+
+
+def test_the_breakdown_adds_up():
+    found = breakdown(make_config("hvt", {"depth": 3, "img_size": 48, "pool_stages": 2, "pool": "conv_dw"}))
+    top = found.modules[""]
+    assert (top.macs, top.params, top.activations) == (found.total.macs, found.total.params, found.total.activations)
+    children = [name for name in found.modules if name and "." not in name]
+    assert set(children) == {"patch_embed", "blocks", "norm", "head"}
+    assert sum(found.modules[name].macs for name in children) == top.macs
+    blocks = [found.modules[f"blocks.{i}"].macs for i in range(3)]
+    assert sum(blocks) == found.modules["blocks"].macs
+    assert found.modules["blocks.0.pool"].macs == 4 * 3 * 384  # 9 tokens become 4, of 3 each
+    assert found.modules["blocks.1.pool"].macs == 1 * 3 * 384
+    assert found.modules["blocks.0.pool"].params == 384 * 3 + 384
+    assert found.modules["norm"].macs == 0
+
+
+def test_the_summary_of_rounds_is_the_count():
+    found = count("hvt_ti_1", img_size=32)
+    assert Complexity.summarise([found.model_dump(), found.model_dump()]) == found
+
+
+def test_what_was_counted_once_is_remembered(monkeypatch):
+    config = parse_model("hvt_ti_1:depth=1,img_size=32")
+    found = count(config)
+    monkeypatch.setattr(type(config), "build", lambda *_, **__: pytest.fail("was built again"))
+    assert count(parse_model("hvt:depth=1,img_size=32,embed_dim=192")) == found
+
+
+# --- the given module is left alone -----------------------------------------------------------------------------------
+
+
+def snapshot(module):
+    return {
+        name: (
+            child.training,
+            dict(child._forward_hooks),
+            dict(child._forward_pre_hooks),
+            {
+                key: (t.data_ptr(), t.requires_grad, t.device, t.dtype, t.grad, t._version)
+                for key, t in itertools.chain(child.named_parameters(recurse=False), child.named_buffers(recurse=False))
+            },
+        )
+        for name, child in module.named_modules()
+    }
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_counting_leaves_the_module_unchanged(training):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)).train(training)
+    network[1].eval()
+    network[3].weight.requires_grad_(False)
+    network[0].register_forward_hook(lambda *_: None)
+    before, values = snapshot(network), copy.deepcopy(network.state_dict())
+    images = torch.ones(1, 3, 4, 4)
+    assert count(network, images).macs == 4 * 4 * 27 + 16 * 2
+    assert snapshot(network) == before
+    assert all(torch.equal(values[key], value) for key, value in network.state_dict().items())
+    assert torch.equal(images, torch.ones(1, 3, 4, 4))
+
+
+def test_counting_leaves_the_process_unchanged():
+    from torch.nn.modules import module as registry
+
+    wrong, right = nn.Linear(3, 4), nn.Linear(4, 5)
+    generator, threads = torch.get_rng_state(), torch.get_num_threads()
+    fast, grad = torch.backends.mha.get_fastpath_enabled(), torch.is_grad_enabled()
+    count("hvt_ti_1:depth=2,img_size=48")
+    with pytest.raises(CountError):
+        macs(lambda a: torch.cdist(a, a), (3, 4))
+    with pytest.raises(CountError):
+        macs(lambda a: a[a > 0], (3, 4))
+    with pytest.raises((RuntimeError, CountError)):
+        macs(wrong, (4, 4))
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert (torch.backends.mha.get_fastpath_enabled(), torch.is_grad_enabled()) == (fast, grad)
+    assert torch.get_num_threads() == threads
+    assert torch._C._get_tracing_state() is None
+    assert not registry._global_forward_hooks
+    assert not registry._global_forward_pre_hooks
+    assert macs(right, (3, 4)) == 60
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_the_number_format_changes_no_count(dtype):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)).to(dtype)
+    assert count(network, torch.zeros(1, 3, 4, 4, dtype=dtype)).macs == 464
+
+
+def test_whole_numbers_can_be_an_input():
+    network = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 5))
+    assert count(network, torch.zeros(1, 3, dtype=torch.int64)).macs == 60
+
+
+def test_counting_works_in_inference_mode_and_under_another_default():
+    with torch.inference_mode():
+        assert macs(nn.Linear(4, 5), (3, 4)) == 60
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert macs(nn.Linear(4, 5), (3, 4)) == 60
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+COUNT_22B = """
+import resource, sys
+from hvt_bench.metrics.complexity import count
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 2**20)
+count("vit:depth=1,img_size=32,embed_dim=64")
+before = peak()
+found = count("vit_22b")
+print(found.params, round(peak() - before))
+"""
+
+
+def test_counting_a_network_of_22_billion_parameters_takes_no_memory():
+    answer = subprocess.run([sys.executable, "-c", COUNT_22B], capture_output=True, text=True, check=True).stdout
+    params, grown_mib = map(int, answer.split())
+    assert params == 21_758_467_048
+    assert grown_mib < 200
+
+
+# --- operators, one by one --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("size", [(4,), (3, 4), (2, 3, 4), (2, 2, 3, 4)])
+def test_linear(size, bias):
+    found = count(nn.Linear(4, 5, bias=bias), torch.empty(size))
+    assert found.macs == math.prod(size) * 5
+    assert found.activations == math.prod(size) // 4 * 5
+    assert found.params == 20 + 5 * bias
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "expected"),
+    [
+        (nn.Conv1d(4, 6, 3), (1, 4, 10), 8 * 6 * 4 * 3),
+        (nn.Conv1d(4, 6, 3), (4, 10), 8 * 6 * 4 * 3),
+        (nn.Conv2d(4, 6, 3, padding=1), (1, 4, 8, 8), 64 * 6 * 4 * 9),
+        (nn.Conv2d(4, 6, 3, padding=1), (4, 8, 8), 64 * 6 * 4 * 9),
+        (nn.Conv2d(4, 6, (3, 5), stride=2), (1, 4, 9, 9), 4 * 3 * 6 * 4 * 15),
+        (nn.Conv2d(4, 6, 3, padding=1, padding_mode="reflect"), (1, 4, 8, 8), 64 * 6 * 4 * 9),
+        (nn.Conv3d(2, 3, 2), (1, 2, 4, 4, 4), 27 * 3 * 2 * 8),
+        (nn.Conv2d(4, 8, 3, groups=2), (1, 4, 8, 8), 36 * 8 * 2 * 9),
+        (nn.Conv2d(4, 8, 3, groups=4), (1, 4, 8, 8), 36 * 8 * 9),
+        (nn.Conv2d(4, 8, 3, dilation=2), (1, 4, 8, 8), 16 * 8 * 4 * 9),
+        (nn.Conv2d(4, 8, 3, bias=False), (1, 4, 8, 8), 36 * 8 * 4 * 9),
+        (nn.ConvTranspose1d(4, 8, 3, stride=2), (1, 4, 5), 5 * 4 * 8 * 3),
+        (nn.ConvTranspose2d(4, 8, 3, stride=2), (1, 4, 5, 5), 25 * 4 * 8 * 9),
+        (nn.ConvTranspose2d(4, 8, 3, stride=2, groups=2, output_padding=1), (1, 4, 5, 5), 25 * 4 * 4 * 9),
+        (nn.ConvTranspose3d(2, 3, 2, stride=2), (1, 2, 3, 3, 3), 27 * 2 * 3 * 8),
+    ],
+)
+def test_convolution(layer, size, expected):
+    found = count(layer, torch.empty(size))
+    assert found.macs == expected
+    with torch.device("meta"):
+        assert found.activations == layer.to("meta")(torch.empty(size)).numel()
+
+
+def test_convolution_as_a_function():
+    assert macs(F.conv2d, (1, 4, 8, 8), (6, 4, 3, 3)) == 36 * 6 * 4 * 9
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ((7,), (7,), 7),
+        ((7,), (7, 3), 21),
+        ((3, 7), (7,), 21),
+        ((3, 7), (7, 2), 42),
+        ((7,), (5, 7, 3), 105),
+        ((5, 3, 7), (7,), 105),
+        ((5, 3, 7), (7, 2), 210),
+        ((3, 7), (5, 7, 2), 210),
+        ((5, 3, 7), (5, 7, 2), 210),
+        ((1, 3, 7), (5, 7, 2), 210),
+        ((4, 5, 3, 7), (5, 7, 2), 840),
+        ((5, 3, 7), (4, 5, 7, 2), 840),
+        ((4, 1, 3, 7), (1, 5, 7, 2), 840),
+        ((7,), (4, 5, 7, 2), 280),
+        ((4, 5, 2, 7), (7,), 280),
+        ((4, 5, 2, 7), (7, 3), 840),
+    ],
+)
+def test_matmul(one, other, expected):
+    found = count(Calls(lambda _, a, b: a @ b), torch.empty(one), torch.empty(other))
+    assert found.macs == expected
+    assert found.activations == (torch.empty(one) @ torch.empty(other)).numel()
+
+
+def test_fvcore_fails_at_a_matrix_times_a_vector_and_macs_survive():
+    found = count(Calls(lambda _, a, b: a @ b), torch.empty(3, 7), torch.empty(7))
+    assert (found.macs, found.fvcore_flops) == (21, None)
+
+
+@pytest.mark.parametrize(
+    ("function", "sizes", "expected"),
+    [
+        (torch.mm, [(3, 7), (7, 2)], 42),
+        (torch.bmm, [(5, 3, 7), (5, 7, 2)], 210),
+        (torch.mv, [(3, 7), (7,)], 21),
+        (torch.dot, [(7,), (7,)], 7),
+        (torch.addmm, [(3, 2), (3, 7), (7, 2)], 42),
+        (torch.addmm, [(2,), (3, 7), (7, 2)], 42),
+        (torch.addmv, [(3,), (3, 7), (7,)], 21),
+        (torch.addbmm, [(3, 2), (5, 3, 7), (5, 7, 2)], 210),
+        (torch.baddbmm, [(5, 3, 2), (5, 3, 7), (5, 7, 2)], 210),
+        (torch.baddbmm, [(1, 1, 2), (5, 3, 7), (5, 7, 2)], 210),
+        (torch.linalg.matmul, [(3, 7), (7, 2)], 42),
+    ],
+)
+def test_matrix_products(function, sizes, expected):
+    assert macs(function, *sizes) == expected
+
+
+@pytest.mark.parametrize(
+    ("equation", "sizes", "expected"),
+    [
+        ("i,j->ij", [(3,), (4,)], 0),
+        ("ij,ij->ij", [(3, 4), (3, 4)], 0),
+        ("ij->j", [(3, 4)], 0),
+        ("ii", [(4, 4)], 0),
+        ("i,i->", [(4,), (4,)], 4),
+        ("ij,jk->ik", [(3, 4), (4, 5)], 60),
+        ("ij,kj->ik", [(3, 4), (5, 4)], 60),
+        ("bij,jk->k", [(2, 3, 4), (4, 5)], 20),  # torch sums b and i before it multiplies
+        ("bhnd,bhmd->bhnm", [(2, 3, 4, 5), (2, 3, 6, 5)], 720),
+        ("bhnm,bhmd->bhnd", [(2, 3, 4, 6), (2, 3, 6, 5)], 720),
+        ("bij,bjk->bik", [(1, 3, 4), (2, 4, 5)], 120),
+        ("...ij,...jk->...ik", [(2, 3, 4), (2, 4, 5)], 120),
+        (" b i j , b j k -> b i k ", [(2, 3, 4), (2, 4, 5)], 120),
+    ],
+)
+def test_einsum(equation, sizes, expected):
+    found = count(
+        nn.Sequential(nn.Identity(), Calls(lambda _, *x: torch.einsum(equation, *x)))[1],
+        *(torch.empty(size) for size in sizes),
+    )
+    assert found.macs == expected
+    assert found.activations == torch.einsum(equation, *(torch.empty(size) for size in sizes)).numel()
+
+
+def test_einsum_of_three_costs_the_products_that_torch_makes():
+    """(AB)C or A(BC), whichever torch takes: opt_einsum, if it is installed, may choose."""
+    found = macs(lambda a, b, c: torch.einsum("ij,jk,kl->il", a, b, c), (3, 4), (4, 5), (5, 2))
+    assert found in (3 * 4 * 5 + 3 * 5 * 2, 4 * 5 * 2 + 3 * 4 * 2)
+
+
+def test_einsum_with_operands_in_lists_and_with_weights():
+    assert macs(lambda a, b: torch.einsum(a, [0, 1], b, [1, 2], [0, 2]), (3, 4), (4, 5)) == 60
+    network = Calls(lambda net, x: torch.einsum("ij,jk->ik", net.layer(x), net.weight), layer=nn.Linear(4, 4))
+    network.weight = nn.Parameter(torch.empty(4, 5))
+    assert count(network, torch.empty(3, 4)).macs == 48 + 60
+
+
+Q, K, V = (2, 3, 5, 8), (2, 3, 7, 8), (2, 3, 7, 4)
+FULL = 2 * 3 * 5 * 7 * (8 + 4)
+
+
+@pytest.mark.parametrize(
+    ("function", "sizes", "expected"),
+    [
+        (SDPA, [Q, K, V], FULL),
+        (lambda q, k, v, m: SDPA(q, k, v, attn_mask=m), [Q, K, V, (5, 7)], FULL),
+        (lambda q, k, v: SDPA(q, k, v, attn_mask=torch.ones(5, 7, dtype=torch.bool).tril()), [Q, K, V], FULL),
+        (lambda q, k, v: SDPA(q, k, v, is_causal=True), [Q, Q, Q], 2 * 3 * 5 * 5 * 16),
+        (lambda q, k, v: SDPA(q, k, v, scale=0.5), [Q, K, V], FULL),
+        (lambda q, k, v: SDPA(q, k, v, dropout_p=0.1), [Q, K, V], FULL),
+        (SDPA, [Q[1:], K[1:], V[1:]], FULL // 2),
+        (SDPA, [Q[2:], K[2:], V[2:]], FULL // 6),
+        (SDPA, [(4, *Q), (4, *K), (4, *V)], 4 * FULL),
+        (SDPA, [Q, (2, 1, 7, 8), (2, 1, 7, 4)], FULL),  # one key for all heads
+        (SDPA, [(1, 3, 5, 8), K, V], FULL),  # one query for all images
+        (SDPA, [(3, 5, 8), K, V], FULL),
+        (
+            lambda q, k, v: SDPA(q, k, v, enable_gqa=True),
+            [(2, 4, 5, 8), (2, 2, 7, 8), (2, 2, 7, 8)],
+            2 * 4 * 5 * 7 * 16,
+        ),
+    ],
+)
+def test_fused_attention(function, sizes, expected):
+    found = count(Calls(lambda _, *x: function(*x)), *(torch.empty(size) for size in sizes))
+    assert found.macs == found.fvcore_flops == expected
+    products = expected // (sizes[0][-1] + sizes[2][-1])
+    assert found.activations == products + products // sizes[1][-2] * sizes[2][-1]
+
+
+def test_a_module_called_twice_counts_twice_and_its_weights_once():
+    layer = nn.Linear(4, 4)
+    found = breakdown(Calls(lambda net, x: net.layer(net.layer(x)), layer=layer), torch.empty(3, 4))
+    assert (found.total.macs, found.total.params) == (96, 20)
+    assert (found.modules["layer"].macs, found.modules["layer"].params) == (96, 20)
+
+
+def test_tied_weights_count_once_and_their_products_twice():
+    one, other = nn.Linear(4, 4), nn.Linear(4, 4)
+    other.weight = one.weight
+    found = count(nn.Sequential(one, other), torch.empty(3, 4))
+    assert (found.macs, found.params) == (96, 24)
+
+
+def test_the_same_module_under_two_names():
+    layer = nn.Linear(4, 4)
+    found = count(nn.Sequential(layer, nn.ReLU(), layer), torch.empty(3, 4))
+    assert (found.macs, found.params) == (96, 20)
+
+
+def test_several_inputs_and_outputs_of_every_kind():
+    one, other = nn.Linear(4, 4), nn.Linear(3, 4)
+    network = Calls(lambda net, x, y: {"sum": net.one(x) + net.other(y), "x": net.one(x)}, one=one, other=other)
+    assert count(network, torch.empty(2, 4), torch.empty(2, 3)).macs == 32 + 24 + 32
+    for wrap in (lambda x: (x, x + 1), lambda x: [x], lambda x: {"a": x, "b": [x, x]}, lambda x: (x, None)):
+        assert count(Calls(lambda net, x, wrap=wrap: wrap(net.one(x)), one=one), torch.empty(2, 4)).macs == 32
+
+
+def test_a_network_without_products_costs_nothing():
+    for network in (nn.LayerNorm(4), nn.Identity(), Calls(lambda _, x: x + 1), nn.Sequential(nn.ReLU(), nn.ReLU())):
+        found = count(network, torch.empty(3, 4))
+        assert (found.macs, found.activations) == (0, 0)
+
+
+# --- blocks that are entered once, and those that only look alike ---------------------------------------------------
+
+
+TINY = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "num_heads": 2, "depth": 3, "num_classes": 3}
+TINY_IMAGE = torch.empty(1, 3, 16, 16)
+
+
+def test_a_block_that_was_changed_is_counted_as_it_is():
+    config = make_config("vit", TINY)
+    network = config.build()
+    network.blocks[2].mlp.fc1 = nn.Linear(8, 100)
+    network.blocks[2].mlp.fc2 = nn.Linear(100, 8)
+    assert count(network, TINY_IMAGE).macs == config.closed_form_macs() + 2 * 5 * 8 * (100 - 32)
+
+
+def test_a_block_that_was_taken_out_is_not_counted():
+    network = make_config("vit", TINY).build()
+    network.blocks[1] = nn.Identity()
+    assert count(network, TINY_IMAGE).macs == make_config("vit", TINY | {"depth": 2}).closed_form_macs()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_a_block_called_several_times_counts_each_time(times):
+    config = make_config("vit", TINY)
+    found = breakdown(nn.Sequential(*[Block(config, "sdpa")] * times), torch.empty(1, 5, 8))
+    assert found.total.macs == times * config.block_macs(5)
+    assert found.modules["0"].macs == times * config.block_macs(5)
+
+
+def test_a_block_of_another_class_is_another_block():
+    class Longer(Block):
+        def __init__(self, config):
+            super().__init__(config, "sdpa")
+            self.extra = nn.Linear(8, 8)
+
+        def forward(self, x):
+            return self.extra(super().forward(x))
+
+    config = make_config("vit", TINY)
+    network = nn.Sequential(Block(config, "sdpa"), Longer(config), Block(config, "sdpa"))
+    assert count(network, torch.empty(1, 5, 8)).macs == 3 * config.block_macs(5) + 5 * 8 * 8
+
+
+def test_blocks_of_the_same_shape_and_another_number_of_heads_differ_in_activations():
+    network = make_config("vit", TINY).build()
+    network.blocks[2].attn.num_heads = 1
+    two, one = 2 * 5 * 5 + 5 * 8, 5 * 5 + 5 * 8
+    assert count(make_config("vit", TINY)).activations - count(network, TINY_IMAGE).activations == two - one
+
+
+def test_the_breakdown_names_blocks_that_were_not_entered():
+    config = make_config("hvt", TINY | {"img_size": 48, "pool_stages": 1})
+    found = breakdown(config).modules
+    for part in ("", ".attn", ".attn.qkv", ".mlp", ".mlp.fc2", ".norm1"):
+        assert found[f"blocks.1{part}"] == found[f"blocks.2{part}"]
+    assert found["blocks.0"].macs == config.block_macs(36)
+    assert found["blocks.1"].macs == config.block_macs(17)
+    assert found.keys() >= {name for name, _ in config.build().named_modules()} - {"blocks.0.pool"}
+
+
+MHA = 4 * 5 * 8 * 8 + 2 * 5 * 5 * 8
+LAYER = MHA + 2 * 5 * 8 * 16
+
+
+@pytest.mark.parametrize("weights", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_multi_head_attention_hides_nothing(weights, training):
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+    network = Calls(lambda net, x: net.attention(x, x, x, need_weights=weights)[0], attention=attention)
+    assert count(network.train(training), torch.empty(1, 5, 8)).macs == MHA
+
+
+def test_attention_to_another_sequence():
+    attention = nn.MultiheadAttention(8, 2, batch_first=True)
+    network = Calls(lambda net, x, y: net.attention(x, y, y)[0], attention=attention)
+    found = count(network, torch.empty(1, 5, 8), torch.empty(1, 7, 8))
+    assert found.macs == 2 * 5 * 64 + 2 * 7 * 64 + 2 * 5 * 7 * 8
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_transformer_layer_hides_nothing(norm_first, training):
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, norm_first=norm_first)
+    assert count(layer.train(training), torch.empty(1, 5, 8)).macs == LAYER
+
+
+def test_a_transformer_hides_nothing():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    assert macs(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval(), (1, 5, 8)) == 2 * LAYER
+    assert macs(nn.TransformerEncoder(layer, 2).eval(), (1, 5, 8)) == 2 * LAYER
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+# --- arithmetic on sizes is no data -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:, : x.shape[1] // 2],
+        lambda x: x.view(1, int(math.sqrt(x.shape[1])), -1, 4),
+        lambda x: x.view(1, int(x.shape[1] ** 0.5), -1, 4),
+        lambda x: x[:, : int(x.shape[1] / 2)],
+        lambda x: x[:, : int(0.5 * x.shape[1])],
+        lambda x: x[:, : math.ceil(x.shape[1] * 0.5)],
+        lambda x: x[:, : max(1, x.shape[1] - 3)],
+        lambda x: x + torch.arange(x.shape[1])[:, None],
+        lambda x: x[:, torch.arange(x.shape[1] - 1, -1, -1)],
+        lambda x: F.pad(x, (0, 0, 0, -x.shape[1] % 7)),
+        lambda x: x if x.shape[1] > 4 else x + 1,
+        lambda x: x.reshape(x.shape[0] * x.shape[1], x.shape[2]),
+        lambda x: x[: torch.tensor(2).item()],
+        lambda x: x.new_zeros(x.numel()),
+    ],
+)
+def test_a_network_may_reckon_with_sizes(function):
+    network = nn.Sequential(nn.Linear(4, 4), Calls(lambda _, x: function(x)))
+    assert count(network, torch.empty(1, 9, 4)).macs == 9 * 16
+
+
+# --- what cannot be counted -------------------------------------------------------------------------------------------
+
+
+def nested(function, depth):
+    """A network that calls `function` in a module `depth` levels down; and the name of that module."""
+    inner = Calls(lambda _, x: function(x))
+    for _ in range(depth):
+        inner = nn.Sequential(nn.Linear(4, 4), inner)
+    return inner, ".".join(["1"] * depth)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("operator", "function"),
+    [
+        ("aten::cdist", lambda x: torch.cdist(x, x)),
+        ("aten::fft_fft", lambda x: torch.fft.fft(x).real),
+        ("aten::fft_rfft2", lambda x: torch.fft.irfft2(torch.fft.rfft2(x))),
+        ("aten::linalg_multi_dot", lambda x: torch.linalg.multi_dot([x, x.t(), x])),
+        ("aten::kron", lambda x: torch.kron(x, x)),
+    ],
+)
+def test_an_operator_without_a_rule_is_an_error_that_names_it_and_its_module(operator, function, depth):
+    network, name = nested(function, depth)
+    with pytest.raises(CountError) as caught:
+        count(network, torch.empty(3, 4))
+    assert str(caught.value) == f"{operator} in module '{name}': no counting rule says what this operator costs"
+
+
+def test_an_operator_without_a_rule_at_the_top():
+    with pytest.raises(CountError, match="aten::cdist at the top of the network"):
+        macs(lambda a: torch.cdist(a, a), (3, 4))
+    with pytest.raises(CountError, match="aten::lstm at the top of the network"):
+        macs(nn.LSTM(4, 5), (3, 1, 4))
+
+
+def test_an_operator_of_its_own_is_an_error_that_names_it():
+    library = torch.library.Library("hvt_bench_test", "DEF")
+    try:
+        library.define("twice(Tensor x) -> Tensor")
+        library.impl("twice", lambda x: x * 2, "CompositeExplicitAutograd")
+        network, _ = nested(lambda x: torch.ops.hvt_bench_test.twice(x), 2)
+        with pytest.raises(CountError, match=r"hvt_bench_test::twice in module '1\.1'"):
+            count(network, torch.empty(3, 4))
+    finally:
+        library._destroy()
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize(
+    ("operator", "function"),
+    [
+        ("nonzero", lambda x: x[x.nonzero()[:, 0]]),
+        ("index", lambda x: x[x > 0]),
+        ("masked_select", lambda x: x.masked_select(x > 0)),
+        ("unique", lambda x: x.unique()),
+        ("_local_scalar_dense", lambda x: x * x.sum().item()),
+        ("_local_scalar_dense", lambda x: x[: x.argmax().item()]),
+        ("_local_scalar_dense", lambda x: x[: x.argmax(1)[0].item()]),
+        ("_local_scalar_dense", lambda x: x if x.sum() > 0 else -x),
+        ("repeat_interleave", lambda x: x.repeat_interleave(x.argmax(1), 0)),
+        ("", lambda x: x[x.argmax(1).tolist()]),
+        ("", lambda x: x * float(x.detach().numpy().sum())),
+    ],
+)
+def test_what_depends_on_the_data_is_an_error_that_names_operator_and_module(operator, function, depth):
+    network, name = nested(function, depth)
+    with pytest.raises(CountError, match=rf"{operator}.* in module '{name.replace('.', '[.]')}'"):
+        count(network, torch.empty(3, 4))
+
+
+class HoldsNumber(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("keep", torch.tensor(2))
+        self.layer = nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.layer(x[: int(self.keep)])
+
+
+def test_a_number_in_a_buffer_is_refused_and_not_guessed():
+    with pytest.raises(CountError, match="in module '0'"):
+        count(nn.Sequential(HoldsNumber()), torch.empty(3, 4))
+
+
+# --- two books --------------------------------------------------------------------------------------------------------
+
+
+def off_by_one(monkeypatch, operator):
+    rule = COUNTED_OPS[operator]
+    monkeypatch.setitem(COUNTED_OPS, operator, lambda inputs, outputs: rule(inputs, outputs) + 1)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_wrong_rule_is_noticed_and_located(monkeypatch, depth):
+    network, name = nested(lambda x: x @ x.t(), depth)
+    off_by_one(monkeypatch, "aten::matmul")
+    with pytest.raises(CountError) as caught:
+        count(network, torch.empty(3, 4))
+    right = depth * 3 * 16 + 3 * 3 * 4
+    assert f"fvcore finds {right + 1:,} MACs, FlopCounterMode {right:,}" in str(caught.value)
+    assert f"in module '{name}'" in str(caught.value)
+
+
+def test_a_wrong_rule_at_the_top_is_noticed(monkeypatch):
+    off_by_one(monkeypatch, "aten::linear")
+    with pytest.raises(CountError, match="fvcore finds 61 MACs, FlopCounterMode 60"):
+        macs(nn.Linear(4, 5), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("operator", "module"),
+    [
+        ("aten::linear", "blocks.0.attn.qkv"),
+        (complexity._SDPA, "blocks.0.attn"),
+        ("aten::_convolution", "patch_embed.proj"),
+    ],
+)
+def test_a_wrong_rule_is_noticed_in_a_vision_transformer(monkeypatch, operator, module):
+    off_by_one(monkeypatch, operator)
+    with torch.device("meta"):
+        network = create_model("hvt", embed_dim=64, depth=2, img_size=48)
+    with pytest.raises(CountError, match=f"'{module}'"):
+        count(network, torch.empty(1, 3, 48, 48))
+
+
+def test_a_second_book_that_finds_more_is_noticed_too(monkeypatch):
+    monkeypatch.setitem(COUNTED_OPS, "aten::linear", lambda inputs, outputs: 0)
+    with pytest.raises(CountError, match="fvcore finds 0 MACs, FlopCounterMode 60"):
+        macs(nn.Linear(4, 5), (3, 4))
+
+
+@pytest.mark.parametrize("operator", sorted(COUNTED_OPS))
+def test_a_counted_operator_is_not_free(operator):
+    assert operator not in FREE_OPS
+    assert operator.startswith("aten::")
+
+
+@pytest.mark.parametrize(
+    "word", "linear matmul mm bmm conv attention einsum dot addmm bilinear fft cdist lstm gru rnn".split()
+)
+def test_no_free_operator_sounds_like_a_product(word):
+    assert [name for name in FREE_OPS if word in name.removeprefix("aten::").strip("_").split("_")] == []
