@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import socket
 import subprocess
@@ -67,8 +68,8 @@ def resolve_device(wanted: str) -> str:
         if torch.backends.mps.is_available():
             return wanted
         raise RequestError("device 'mps': this machine has no Metal GPU that PyTorch can use; take cpu")
-    kind, _, index = wanted.partition(":")
-    if kind != "cuda" or not (index or "0").isdigit():
+    _, _, index = wanted.partition(":")
+    if not re.fullmatch(r"cuda(:[0-9]+)?", wanted):
         raise RequestError(f"unknown device '{wanted}'; known: auto, cpu, cuda, cuda:N, mps")
     if int(index or 0) >= gpus:
         found = f"{gpus} CUDA device{'s' * (gpus != 1)}" if gpus else "no CUDA device"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from hvt_bench.errors import FileError
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
+
+# 014 is octal and 1:30 is sixty times 1 plus 30
+_SURPRISING = re.compile(r"[-+]?(0[0-9_]+|[0-9_]+(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 
 Place = tuple[str | int, ...]
 
@@ -41,6 +45,14 @@ def load_yaml(path: Path) -> YamlFile:
     try:
         _refuse_bombs(path, text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except (ValueError, OverflowError):
+        raise FileError(f"{path}: this is not YAML: it holds a character code that does not exist") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise FileError(
+            f"{path}:{line}: this is not YAML: unacceptable character #x{error.character:04x}: "
+            "special characters are not allowed"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = mark.line + 1 if mark else 1
@@ -108,10 +120,14 @@ def _value(path: Path, node: yaml.Node, place: Place, lines: dict[Place, int]) -
 def _scalar(path: Path, node: yaml.Node) -> Any:
     loader = yaml.SafeLoader("")
     try:
-        return loader.construct_object(node, deep=True)
-    except (yaml.YAMLError, ValueError) as error:
+        value = loader.construct_object(node, deep=True)
+    except Exception as error:  # PyYAML answers some wrong tags with KeyError, IndexError or AttributeError
         line = node.start_mark.line + 1
-        problem = getattr(error, "problem", None) or error
-        raise FileError(f"{path}:{line}: '{node.value}' cannot be read: {problem}") from None
+        problem = str(getattr(error, "problem", None) or error)
+        raise FileError(f"{path}:{line}: '{str(node.value)[:60]}' cannot be read: {problem[:200]}") from None
     finally:
         loader.dispose()
+    if isinstance(value, int | float) and _SURPRISING.fullmatch(node.value):
+        line = node.start_mark.line + 1
+        raise FileError(f"{path}:{line}: YAML reads '{node.value}' as {value}; write {value}, or quotes")
+    return value

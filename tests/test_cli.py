@@ -171,7 +171,8 @@ def test_a_bad_request_is_one_sentence_and_exit_2(run, small, arguments, sentenc
 def test_an_unknown_option_is_exit_2(run):
     code, out, err = run("sweep", "x.yaml", "--frsh")
     assert (code, out) == (2, "")
-    assert "No such option" in err and "--frsh" in err
+    assert "No such option" in err
+    assert "--frsh" in err
 
 
 # --- look -----------------------------------------------------------------------------------------------------------

@@ -284,3 +284,19 @@ def test_a_long_value_does_not_flood_the_message(refusal, value):
 def test_no_code_is_run(write):
     with pytest.raises(FileError, match="could not determine a constructor"):
         load_yaml(write("a: !!python/name:os.system ''\n"))
+
+
+@pytest.mark.parametrize(("text", "value"), [("014", 12), ("1:30", 90), ("-0_7", -7), ("1:30.5", 90.5)])
+def test_a_number_that_yaml_reads_otherwise_is_refused(tmp_path, text, value):
+    path = tmp_path / "x.yaml"
+    path.write_text(f"a: 1\ndepth: {text}\n")
+    with pytest.raises(FileError) as caught:
+        load_yaml(path)
+    assert str(caught.value) == f"{path}:2: YAML reads '{text}' as {value}; write {value}, or quotes"
+
+
+@pytest.mark.parametrize("text", ["0", "10", "-5", "0.5", "1_000", "0x1f", "'014'"])
+def test_an_honest_number_is_read(tmp_path, text):
+    path = tmp_path / "x.yaml"
+    path.write_text(f"a: {text}\n")
+    load_yaml(path)

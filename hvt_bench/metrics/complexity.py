@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hvt_bench.errors import CountError
 from hvt_bench.metrics.base import Metric
-from hvt_bench.metrics.tracing import Repeats, ShapesOnly, meta_copy
+from hvt_bench.metrics.tracing import Repeats, ShapesOnly, failed_in, meta_copy
 from hvt_bench.models import override, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.records import Column
@@ -93,7 +93,9 @@ def breakdown(model: str | ModelConfig | nn.Module, *inputs: Tensor, img_size: i
     if isinstance(model, nn.Module):
         if not inputs or img_size is not None:
             raise TypeError("counting a module needs the tensors that its forward takes, and no img_size")
-        return _count_module(meta_copy(model), tuple(tuple(x.shape) for x in inputs), None)
+        return _count_module(meta_copy(model), [torch.empty_like(x, device="meta") for x in inputs], None)
+    if inputs:
+        raise TypeError("a config knows the shape of its input: give img_size, or build the module")
     config = parse_model(model) if isinstance(model, str) else model
     if img_size is not None:
         config = override(config, img_size=img_size)
@@ -104,18 +106,22 @@ def breakdown(model: str | ModelConfig | nn.Module, *inputs: Tensor, img_size: i
 def _count_config(config: ModelConfig) -> Breakdown:
     with torch.device("meta"), ShapesOnly(device="meta"):  # which also leaves out the drawing of random weights
         module = config.build()
-    return _count_module(module, config.input_shapes(1), config.seq_lens)
+    inputs = [torch.empty(shape, device="meta") for shape in config.input_shapes(1)]
+    return _count_module(module, inputs, config.seq_lens, skip_repeats=True)
 
 
 def _count_module(
-    module: nn.Module, shapes: tuple[tuple[int, ...], ...], seq_lens: tuple[int, ...] | None
+    module: nn.Module, inputs: list[Tensor], seq_lens: tuple[int, ...] | None, skip_repeats: bool = False
 ) -> Breakdown:
-    """Count a module that lives on `meta`, keeping two books."""
+    """Count a module that lives on `meta`, keeping two books.
+
+    `skip_repeats` enters only one of several equal blocks; only a network fresh from its config is sure to have any.
+    """
     module = module.eval().requires_grad_(False)
     held = _params_by_module(module)
     with _attention_written_out(), torch.no_grad():
-        second = _second_book(module, shapes)
-        first = _first_book(module.to_empty(device="cpu"), shapes)
+        second = _second_book(module, inputs, skip_repeats)
+        first = _first_book(module.to_empty(device="cpu"), inputs, skip_repeats)
     _compare_books(first, second)
     modules = {name: ModuleCost(held[name], cost["macs"], cost["activations"]) for name, cost in first.items()}
     total = Complexity(
@@ -135,15 +141,14 @@ def _params_by_module(module: nn.Module) -> dict[str, int]:
 # --- the first book: fvcore -----------------------------------------------------------------------------------------
 
 
-def _first_book(module: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> dict[str, Counter[str]]:
+def _first_book(module: nn.Module, inputs: list[Tensor], skip_repeats: bool) -> dict[str, Counter[str]]:
     """Count macs, fvcore_flops and activations of each module in one trace."""
-    inputs = tuple(torch.empty(shape) for shape in shapes)
-    analysis = FlopCountAnalysis(module, inputs)
+    analysis = FlopCountAnalysis(module, tuple(torch.empty_like(x, device="cpu") for x in inputs))
     fvcore_rules = dict(analysis._op_handles)
     handles = {op: _joint_rule(op, fvcore_rules.get(op)) for op in {*COUNTED_OPS, *FREE_OPS}}
     analysis.clear_op_handles().set_op_handle(**handles)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    with Repeats(module) as repeats, ShapesOnly(module):
+    with Repeats(module, skip_repeats) as repeats, ShapesOnly(module):
         by_module: dict[str, Counter[str]] = analysis.by_module_and_operator()
     if analysis.unsupported_ops():
         raise _no_rule(analysis, by_module)
@@ -152,9 +157,14 @@ def _first_book(module: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> dict[
 
 def _no_rule(analysis: FlopCountAnalysis, names: Mapping[str, object]) -> CountError:
     operator = next(iter(analysis.unsupported_ops()))
-    module = max((name for name in names if analysis.unsupported_ops(name)[operator]), key=lambda n: n.count("."))
+    module = max((name for name in names if analysis.unsupported_ops(name)[operator]), key=_depth)
     where = f"in module '{module}'" if module else "at the top of the network"
     return CountError(f"{operator} {where}: no counting rule says what this operator costs")
+
+
+def _depth(name: str) -> int:
+    """Return how deep a module lies; the network itself is 0."""
+    return len(name.split(".")) if name else 0
 
 
 _FVCORE_FAILED = "fvcore failed"
@@ -185,8 +195,8 @@ def _joint_rule(op: str, fvcore_rule: Callable[..., Any] | None) -> Callable[...
 
 def _activations(op: str, inputs: list[Any], outputs: list[Any]) -> int:
     if op == _SDPA:
-        q, k = get_shape(inputs[0]), get_shape(inputs[1])
-        return math.prod(q[:-1]) * int(k[-2]) + math.prod(get_shape(outputs[0]))
+        k, out = get_shape(inputs[1]), get_shape(outputs[0])
+        return math.prod(out[:-1]) * int(k[-2]) + math.prod(out)
     return math.prod(get_shape(outputs[0]))
 
 
@@ -217,7 +227,7 @@ def _convolution(inputs: list[Any], outputs: list[Any]) -> int:
 def _attention(inputs: list[Any], outputs: list[Any]) -> int:
     """Multiply-adds of fused attention: B·H·N·M·(d_qk + d_v), causal or masked ones included."""
     q, k, v = (get_shape(value) for value in inputs[:3])
-    return math.prod(q[:-1]) * int(k[-2]) * (int(q[-1]) + int(v[-1]))
+    return math.prod(get_shape(outputs[0])[:-1]) * int(k[-2]) * (int(q[-1]) + int(v[-1]))
 
 
 def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
@@ -261,17 +271,18 @@ COUNTED_OPS: dict[str, Rule] = {
 FREE_OPS: frozenset[str] = frozenset(FVCORE_FREE_OPS) | {
     f"aten::{name}"
     for name in """
-    __or__ __xor__ abs adaptive_avg_pool1d adaptive_avg_pool2d add add_ all alias amax amin any argmax argmin argsort
-    as_strided atan2 avg_pool1d avg_pool2d avg_pool3d batch_norm bernoulli_ broadcast_tensors broadcast_to ceil clone
-    concat copy cos cumsum detach_ diagonal diff div div_ elu erf exp expand_as feature_dropout fill_ flip floordiv
-    gelu gelu_ group_norm hardsigmoid hardswish hardswish_ hardtanh hardtanh_ im2col index_select instance_norm
-    is_floating_point item layer_norm leaky_relu leaky_relu_ le lift_fresh linspace log log1p log_softmax logical_and
-    logical_not logical_or logsumexp lt masked_fill_ masked_scatter max_pool1d max_pool2d max_pool3d maximum mean
-    meshgrid min minimum mish movedim mul mul_ ne neg new_ones norm numpy_T one_hot ones_like outer pad
-    pixel_shuffle pixel_unshuffle pow prelu prod rand rand_like randn randn_like reciprocal repeat repeat_interleave
-    reshape_as rms_norm rsqrt rsub scatter scatter_ selu sigmoid sigmoid_ sign silu silu_ sin softmax softplus sort
-    split_copy sqrt square squeeze_ std sub sub_ sum swapaxes tanh tanh_ tensor tensor_split topk tril triu true_divide
-    unflatten unfold upsample_bicubic2d upsample_bilinear2d upsample_nearest2d var view_as where zeros_
+    __or__ __xor__ abs adaptive_avg_pool1d adaptive_avg_pool2d add add_ alias all amax amin any argmax argmin
+    argsort as_strided atan2 avg_pool1d avg_pool2d avg_pool3d batch_norm bernoulli_ broadcast_tensors broadcast_to
+    ceil clone concat copy cos cumsum detach_ diagonal diff div div_ elu embedding erf exp expand_as feature_dropout
+    fill_ flip floordiv gelu gelu_ group_norm hardsigmoid hardswish hardswish_ hardtanh hardtanh_ im2col
+    index_select instance_norm is_floating_point item layer_norm le leaky_relu leaky_relu_ lift_fresh linspace log
+    log1p log_softmax logical_and logical_not logical_or logsumexp lt masked_fill_ masked_scatter max_pool1d
+    max_pool2d max_pool3d maximum mean meshgrid min minimum mish movedim mul mul_ ne neg new_ones norm numel numpy_T
+    one_hot ones_like outer pad pixel_shuffle pixel_unshuffle pow prelu prod rand rand_like randn randn_like
+    reciprocal repeat repeat_interleave reshape_as rms_norm rsqrt rsub scatter scatter_ selu sigmoid sigmoid_ sign
+    silu silu_ sin softmax softplus sort split_copy sqrt square squeeze_ std sub sub_ sum swapaxes tanh tanh_ tensor
+    tensor_split topk tril triu true_divide unflatten unfold upsample_bicubic2d upsample_bilinear2d
+    upsample_nearest2d var view_as where zeros_
     """.split()
 }
 
@@ -279,17 +290,22 @@ FREE_OPS: frozenset[str] = frozenset(FVCORE_FREE_OPS) | {
 # --- the second book: PyTorch's own counter -------------------------------------------------------------------------
 
 
-def _second_book(module: nn.Module, shapes: tuple[tuple[int, ...], ...]) -> dict[str, int]:
+def _second_book(module: nn.Module, inputs: list[Tensor], skip_repeats: bool) -> dict[str, int]:
     """Count FLOPs of each module that is called, two per MAC, on `meta`."""
-    inputs = [torch.empty(shape, device="meta") for shape in shapes]
     with (
-        Repeats(module) as repeats,
+        Repeats(module, skip_repeats) as repeats,
         ShapesOnly(module, device="meta"),
         FlopCounterMode(display=False, custom_mapping=_SECOND_BOOK_RULES) as counter,
     ):
-        module(*inputs)
+        try:
+            module(*inputs)
+        except CountError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise CountError(f"{type(error).__name__} {failed_in(module, error)}: {reason}") from error
     found = {name.partition(".")[2]: counts for name, counts in counter.get_flop_counts().items() if "." in name}
-    found[""] = counter.get_flop_counts()["Global"]
+    found[""] = counter.get_flop_counts().get("Global", {})
     whole = _with_twins(
         {name: Counter({"flops": sum(counts.values())}) for name, counts in found.items()}, repeats.twins
     )
@@ -335,7 +351,7 @@ def _compare_books(first: Mapping[str, Mapping[str, int]], second: Mapping[str, 
     if flops == 2 * macs:
         return
     inner = [path for path, found in second.items() if path in first and found != 2 * first[path]["macs"]]
-    where = f", first in module '{max(inner, key=lambda path: path.count('.'))}'" if any(inner) else ""
+    where = f", first in module '{max(inner, key=_depth)}'" if any(inner) else ""
     raise CountError(f"the two counters disagree: fvcore finds {macs:,} MACs, FlopCounterMode {flops / 2:,.1f}{where}")
 
 

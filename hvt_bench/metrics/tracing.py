@@ -24,8 +24,6 @@ from hvt_bench.errors import CountError
 
 aten = torch.ops.aten
 
-_WHOLE = frozenset({torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64})
-
 
 class _Meta(NamedTuple):
     """What the meta kernel of an operator needs to know of a tensor; hashable, unlike the tensor."""
@@ -45,7 +43,8 @@ class ShapesOnly(TorchDispatchMode):
         super().__init__()
         self._module = module
         self._device = device
-        self._unreal = _TensorSet()  # whole-number scalars that were answered, not computed
+        held = (*module.parameters(), *module.buffers()) if module is not None else ()
+        self._held = {id(tensor) for tensor in held}  # of address space only: their values mean nothing
 
     def __torch_dispatch__(
         self,
@@ -66,23 +65,28 @@ class ShapesOnly(TorchDispatchMode):
     def _answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is aten._convolution.default:
             func, args = aten.convolution.default, args[:9]  # before torch 2.13 only this one has a meta kernel
-        if func.is_view or torch.Tag.inplace_view in func.tags:
-            return func(*args, **kwargs)
         leaves, spec = tree_flatten((args, kwargs))
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        if tensors and all(self._is_size(tensor) for tensor in tensors):
-            return func(*args, **kwargs)
+        if func.is_view or torch.Tag.inplace_view in func.tags:
+            view = func(*args, **kwargs)
+            return view if all(map(self._is_real, tensors)) else _answered(view)
+        if tensors and all(tensor.dim() == 0 and self._is_real(tensor) for tensor in tensors):
+            return func(*args, **kwargs)  # arithmetic on sizes, which the tracer keeps as real scalars
         if func is aten._local_scalar_dense.default or torch.Tag.data_dependent_output in func.tags:
             raise self._depends_on_data(func)
         if func._schema.is_mutable:
             return _mutated(func, args, kwargs)
         key = tuple(
-            _Meta(tuple(leaf.size()), leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else leaf
+            _Meta(tuple(leaf.size()), leaf.stride(), leaf.dtype)
+            if isinstance(leaf, Tensor)
+            else _Other(type(leaf), leaf)
             for leaf in leaves
         )
         try:
-            out_leaves, out_spec = _meta_outputs(func, key, spec)
-        except NotImplementedError:
+            out_leaves, out_spec = _meta_outputs(func, key, spec, torch.get_default_dtype())
+        except RuntimeError as error:  # a NotImplementedError, or what repeat_interleave says
+            if not isinstance(error, NotImplementedError) and torch.Tag.dynamic_output_shape not in func.tags:
+                raise
             raise self._depends_on_data(func) from None
         outputs = [
             torch.empty_strided(leaf.size, leaf.stride, dtype=leaf.dtype, device=self._device)
@@ -90,14 +94,11 @@ class ShapesOnly(TorchDispatchMode):
             else leaf
             for leaf in out_leaves
         ]
-        for output in outputs:
-            if isinstance(output, Tensor) and output.dim() == 0 and output.dtype in _WHOLE:
-                self._unreal.add(output)
-        return tree_unflatten(outputs, out_spec)
+        return tree_unflatten(_answered(outputs), out_spec)
 
-    def _is_size(self, tensor: Tensor) -> bool:
-        """Say whether a tensor holds a size, which the tracer keeps as a real whole-number scalar."""
-        return tensor.dim() == 0 and tensor.dtype in _WHOLE and tensor not in self._unreal
+    def _is_real(self, tensor: Tensor) -> bool:
+        """Say whether a tensor holds values that were computed."""
+        return not (tensor.is_meta or id(tensor) in self._held or getattr(tensor, _ANSWERED, False))
 
     def _depends_on_data(self, func: Any) -> CountError:
         return CountError(
@@ -106,28 +107,35 @@ class ShapesOnly(TorchDispatchMode):
         )
 
 
-class _TensorSet:
-    """Tensors by identity, kept alive so that no identity is used twice."""
+_ANSWERED = "_hvt_bench_answered"
 
-    def __init__(self) -> None:
-        self._tensors: dict[int, Tensor] = {}
 
-    def add(self, tensor: Tensor) -> None:
-        self._tensors[id(tensor)] = tensor
+def _answered(outputs: Any) -> Any:
+    """Mark tensors whose values were not computed."""
+    for output in tree_flatten(outputs)[0]:
+        if isinstance(output, Tensor):
+            setattr(output, _ANSWERED, True)
+    return outputs
 
-    def __contains__(self, tensor: Tensor) -> bool:
-        return id(tensor) in self._tensors
+
+class _Other(NamedTuple):
+    """An argument that is no tensor; with its type, since 1, 1.0 and True are equal."""
+
+    kind: type
+    value: Any
 
 
 @lru_cache(maxsize=100_000)
-def _meta_outputs(func: Any, key: tuple[Any, ...], spec: TreeSpec) -> tuple[list[Any], TreeSpec]:
+def _meta_outputs(
+    func: Any, key: tuple[Any, ...], spec: TreeSpec, default_dtype: torch.dtype
+) -> tuple[list[Any], TreeSpec]:
     """Run the meta kernel of `func`; designs of one sweep share most of their operators, hence the cache."""
     leaves = [
         torch.empty_strided(leaf.size, leaf.stride, dtype=leaf.dtype, device="meta")
         if isinstance(leaf, _Meta)
         else torch.device("meta")
-        if isinstance(leaf, torch.device)
-        else leaf
+        if isinstance(leaf.value, torch.device)
+        else leaf.value
         for leaf in key
     ]
     args, kwargs = tree_unflatten(leaves, spec)
@@ -199,6 +207,16 @@ def _running_in(module: nn.Module | None) -> str:
     return "at the top of the network"
 
 
+def failed_in(module: nn.Module, error: BaseException) -> str:
+    """Say which submodule's forward raised `error`, by its traceback."""
+    names = {id(child): name for name, child in module.named_modules()}
+    where, trace = "", error.__traceback__
+    while trace is not None:
+        where = names.get(id(trace.tb_frame.f_locals.get("self"))) or where
+        trace = trace.tb_next
+    return f"in module '{where}'" if where else "at the top of the network"
+
+
 class Repeats:
     """Lets each distinct block of a network run once: a repeated one is answered without being entered.
 
@@ -206,16 +224,14 @@ class Repeats:
     block that was not entered which one was run in its place.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, enabled: bool = True) -> None:
         self.twins: dict[str, str] = {}
         self._outputs: dict[tuple[Any, ...], tuple[str, tuple[int, ...]]] = {}
-        self._wrapped = [
-            (name, child) for name, child in module.named_modules() if getattr(child, "cost_key", None) is not None
-        ]
+        self._wrapped = list(_outermost_keyed("", module)) if enabled else []
 
     def __enter__(self) -> Self:
         for name, child in self._wrapped:
-            child.forward = partial(self._forward, name, child.cost_key, child.forward)
+            child.forward = partial(self._forward, name, (type(child), child.cost_key), child.forward)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -230,6 +246,15 @@ class Repeats:
         y = forward(x)
         self._outputs[key] = name, _size(y)
         return y
+
+
+def _outermost_keyed(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules that have a `cost_key` and lie in no other such module, with their paths."""
+    if getattr(module, "cost_key", None) is not None:
+        yield name, module
+        return
+    for child_name, child in module.named_children():
+        yield from _outermost_keyed(f"{name}.{child_name}".removeprefix("."), child)
 
 
 def _size(tensor: Tensor) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -33,6 +33,8 @@ def create_model(name: str, *, attention: Attention = "sdpa", **overrides: Any) 
 
     Raises ConfigError where no such network exists.
     """
+    if attention not in get_args(Attention):
+        raise ConfigError(unknown("attention", attention, get_args(Attention)))
     return override(parse_model(name), **overrides).build(attention)
 
 
@@ -46,13 +48,15 @@ def parse_model(model: str | Mapping[str, Any]) -> ModelConfig:
     if isinstance(model, str):
         name, _, text = model.partition(":")
         return make_config(name, parse_fields(text.split(",")) if text else {})
+    if not isinstance(model, Mapping):
+        raise ConfigError(f"a model is a name or a mapping, not {model!r}")
     fields = {key: value for key, value in model.items() if key != "name"}
     heads = [key for key in ("family", "variant") if key in fields]
     if len(heads) != 1:
         raise ConfigError("a model written as a mapping needs either 'family' or 'variant', and not both")
     head = fields.pop(heads[0])
     table = FAMILIES if heads == ["family"] else VARIANTS
-    if head not in table:
+    if not isinstance(head, str) or head not in table:
         raise ConfigError(unknown(heads[0], head, table))
     return make_config(head, fields)
 
@@ -104,14 +108,14 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
             raise ConfigError(f"'{key.strip()}' is given twice")
         try:
             fields[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except Exception:  # PyYAML answers some values with ValueError, KeyError and others
             raise ConfigError(f"'{assignment}': the value cannot be read") from None
     return fields
 
 
 def yaml_text(value: object) -> str:
     """Return a scalar as YAML spells it: `true`, not `True`."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _validate(config_class: type[ModelConfig], base: Mapping[str, Any], changes: Mapping[str, Any]) -> ModelConfig:
