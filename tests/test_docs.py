@@ -3,11 +3,13 @@
 import re
 import shlex
 import shutil
+import statistics
 
 import pytest
 
 from hvt_bench.cli import app, main
 from hvt_bench.metrics.complexity import count
+from hvt_bench.models import FAMILIES, make_config
 from hvt_bench.row import COLUMNS
 from hvt_bench.table import read_table
 
@@ -52,7 +54,7 @@ def test_the_commands_of_readme_run_and_print_what_it_shows(readme, repository, 
         printed = capsys.readouterr()
         assert not ended.value.code, printed.err
         assert matches(shown, printed.out), f"$ {command}\nREADME shows\n{shown}\nit prints\n{printed.out}"
-    assert {"sweep", "plot", "check", "show", "table"} <= set(seen)
+    assert {"sweep", "plot", "check", "show"} <= set(seen)
 
 
 def test_what_readme_shows_of_the_sweep_is_the_committed_run(readme, repository):
@@ -60,6 +62,35 @@ def test_what_readme_shows_of_the_sweep_is_the_committed_run(readme, repository)
     rows = read_table(repository / EXAMPLE)
     assert shown.splitlines()[-1] == f"wrote reports/run.csv: {len(rows)} rows, {len(rows)} ok, 0 invalid"
     assert all(row["status"] == "ok" for row in rows)
+
+
+def test_what_readme_says_of_the_committed_run_is_in_it(readme, repository):
+    rows = read_table(repository / EXAMPLE)
+    centres = {row["model"]: row for row in rows if row["axis"] is None}
+    hvt, deit = centres["hvt_s_1"], centres["deit_small"]
+    spreads = [row["latency_spread_pct"] for row in rows]
+    sentence = (
+        f"HVT-S-1 costs {hvt['macs'] / deit['macs']:.2f} x the MACs of DeiT-S and took "
+        f"{hvt['latency_ms'] / deit['latency_ms']:.2f} x its time, with rounds of one point up to "
+        f"{max(spreads):.0f} % apart, half of the points less than {statistics.median(spreads):.0f} %."
+    )
+    assert sentence in " ".join(readme.split())
+
+
+def test_the_committed_figure_is_drawn_from_the_committed_run(repository, tmp_path):
+    """The lines of the SVG, which is text and the same for the same rows; pixels depend on fonts."""
+    from hvt_bench.plots import save_figures
+
+    rows = read_table(repository / EXAMPLE)
+    (drawn,) = save_figures(rows, tmp_path / "run.csv", ["scaling"], ["svg"]).paths
+    committed = (repository / EXAMPLE).with_name("run.scaling.svg")
+    assert _paths(drawn.read_text()) == pytest.approx(_paths(committed.read_text()), abs=0.5)
+
+
+def _paths(svg):
+    """Coordinates, in points, of the lines through the data."""
+    lines = re.findall(r'<path d="([^"]*)" clip-path', svg)
+    return [float(number) for line in lines for number in re.findall(r"-?[\d.]+", line)]
 
 
 def test_every_command_is_in_readme(readme):
@@ -88,12 +119,8 @@ def test_every_sweep_file_says_how_to_run_it_and_what_must_come_out(repository):
 
 
 def test_the_committed_run_counts_what_this_code_counts(repository):
-    from hvt_bench.models import make_config
-
     for row in read_table(repository / EXAMPLE):
         family = row["family"]
-        from hvt_bench.models import FAMILIES
-
         fields = {name: row[name] for name in FAMILIES[family].model_fields if row[name] is not None}
         counted = count(make_config(family, fields))
         assert (row["macs"], row["params"]) == (counted.macs, counted.params), row["point_id"]
