@@ -181,14 +181,16 @@ def show(
     changes: Annotated[
         list[str] | None, typer.Argument(help="Fields to change, such as depth=18.", metavar="KEY=VALUE...")
     ] = None,
+    by: Annotated[str, typer.Option(help="Where the MACs fall: block, module, operator or stage.")] = "block",
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
-    """Show the fields of a network, its tokens and MACs per block, and what it costs in all.
+    """Show the fields of a network, where its tokens and MACs fall, and what it costs in all.
 
     Example: hvt-bench show hvt_s_1 depth=18
     """
     from hvt_bench.show import describe
 
-    typer.echo(describe(" ".join([model, *(changes or [])]), _config(model, changes or [])))
+    typer.echo(describe(" ".join([model, *(changes or [])]), _config(model, changes or []), by, form))
 
 
 def _config(model: str, changes: list[str]) -> ModelConfig:

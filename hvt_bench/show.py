@@ -1,40 +1,119 @@
-"""What one network is and costs, as text: its fields, tokens and MACs per block, totals."""
+"""What one network is and costs: its fields, where its MACs fall, totals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+import io
+import itertools
+import json
+from collections.abc import Callable
 
 from tabulate import tabulate
 
-from hvt_bench.metrics.complexity import ModuleCost, breakdown
+from hvt_bench.errors import RequestError, unknown
+from hvt_bench.metrics.complexity import Breakdown, breakdown
 from hvt_bench.models import yaml_text
 from hvt_bench.models.config import ModelConfig
 
+Part = dict[str, str | int | None]  # one line of a breakdown; None is not applicable
 
-def describe(name: str, config: ModelConfig) -> str:
-    """Return the text of `hvt-bench show`. Raises CountError where the cost is not certain."""
+_HEADERS = {"macs": "MACs", "share_pct": "%"}
+
+
+def describe(name: str, config: ModelConfig, by: str = "block", form: str = "table") -> str:
+    """Return the text of `hvt-bench show`; `by` is a key of BREAKDOWNS, `form` is `table`, `csv` or `json`.
+
+    Raises CountError where the cost is not certain, RequestError where `by` or `form` is unknown.
+    """
+    if by not in BREAKDOWNS:
+        raise RequestError(f"--by: {unknown('breakdown', by, BREAKDOWNS)}")
+    if form not in _FORMS:
+        raise RequestError(f"--format: {unknown('format', form, _FORMS)}")
     counted = breakdown(config)
+    parts = BREAKDOWNS[by](counted)
+    return _FORMS[form](name, config, counted, parts)
+
+
+# --- where the MACs fall --------------------------------------------------------------------------------------------
+
+
+def _by_block(counted: Breakdown) -> list[Part]:
+    """Return the children of the network in order, each of its blocks on a line of its own."""
+    lens = _tokens(counted)
+    names: list[str] = []
+    for name in counted.modules:
+        child, _, below = name.partition(".")
+        if name and (not below or (child == "blocks" and "." not in below)) and name != "blocks":
+            names.append(name)
+    rest = {
+        key: getattr(counted.total, key) - sum(getattr(counted.modules[name], key) for name in names)
+        for key in ("macs", "params", "activations")
+    }
+    own: list[Part] = [{"module": "(its own)", "tokens": None, **rest}] if any(rest.values()) else []
+    return own + [{"module": name, "tokens": lens.get(name), **_cost(counted, name)} for name in names]
+
+
+def _by_module(counted: Breakdown) -> list[Part]:
+    """Return every module, each with all that lies in it; the network itself first."""
+    lens = _tokens(counted)
+    return [{"module": name or "(all)", "tokens": lens.get(name), **_cost(counted, name)} for name in counted.modules]
+
+
+def _by_operator(counted: Breakdown) -> list[Part]:
+    """Return the operators that cost something, the dearest first."""
+    ranked = sorted(counted.operators.items(), key=lambda item: -item[1].macs)
+    return [{"operator": name, "macs": cost.macs, "activations": cost.activations} for name, cost in ranked]
+
+
+def _by_stage(counted: Breakdown) -> list[Part]:
+    """Return the runs of blocks that see the same number of tokens, between what comes before and after them."""
+    parts: list[Part] = []
+    for tokens, run in itertools.groupby(_by_block(counted), key=lambda part: part["tokens"]):
+        members = list(run)
+        if tokens is None:
+            parts += [{"stage": part["module"], **{k: v for k, v in part.items() if k != "module"}} for part in members]
+            continue
+        first, last = members[0]["module"], members[-1]["module"]
+        total = {key: sum(int(part[key] or 0) for part in members) for key in ("macs", "params", "activations")}
+        parts.append({"stage": first if first == last else f"{first} to {last}", "tokens": tokens, **total})
+    return parts
+
+
+def _tokens(counted: Breakdown) -> dict[str, int]:
+    return {f"blocks.{block}": tokens for block, tokens in enumerate(counted.total.seq_lens or ())}
+
+
+def _cost(counted: Breakdown, name: str) -> dict[str, int]:
+    cost = counted.modules[name]
+    return {"macs": cost.macs, "params": cost.params, "activations": cost.activations}
+
+
+BREAKDOWNS: dict[str, Callable[[Breakdown], list[Part]]] = {
+    "block": _by_block,
+    "module": _by_module,
+    "operator": _by_operator,
+    "stage": _by_stage,
+}
+
+
+# --- as text --------------------------------------------------------------------------------------------------------
+
+
+def _as_table(name: str, config: ModelConfig, counted: Breakdown, parts: list[Part]) -> str:
     total = counted.total
-    fields = {key: value for key in type(config).model_fields if (value := getattr(config, key)) is not None}
-    lens = {f"blocks.{block}": tokens for block, tokens in enumerate(total.seq_lens or ())}
-    rows = [
-        [
-            module,
-            lens.get(module, ""),
-            f"{cost.macs:,}",
-            f"{100 * cost.macs / total.macs:.1f}",
-            f"{cost.params:,}",
-        ]
-        for module, cost in _parts(counted.modules).items()
-    ]
-    rows.append(["total", "", f"{total.macs:,}", "100.0", f"{total.params:,}"])
+    label, *columns = parts[0]
+    shown = [[part[label], *(_grouped(part[key]) for key in columns), _share(part, total.macs)] for part in parts]
+    whole = {"macs": total.macs, "params": total.params, "activations": total.activations}
+    shown.append(["total", *(_grouped(whole.get(key)) for key in columns), "100.0"])
     table = tabulate(
-        rows,
-        headers=["module", "tokens", "MACs", "%", "params"],
+        shown,
+        [_HEADERS.get(key, key) for key in (label, *columns, "share_pct")],
         tablefmt="simple",
-        colalign=("left", "right", "right", "right", "right"),
+        colalign=["left"] + ["right"] * (len(columns) + 1),
         disable_numparse=True,
     )
+    fields = {key: value for key in type(config).model_fields if (value := getattr(config, key)) is not None}
+    fvcore_flops = "unknown" if total.fvcore_flops is None else f"{total.fvcore_flops:,}"
     return "\n".join(
         [
             f"{name} (family {config.family})",
@@ -43,31 +122,35 @@ def describe(name: str, config: ModelConfig) -> str:
             table,
             "",
             f"macs          {total.macs:,} ({total.macs / 1e9:.2f} G multiply-adds of one image)",
-            f"fvcore_flops  {total.fvcore_flops:,}" if total.fvcore_flops is not None else "fvcore_flops  unknown",
+            f"fvcore_flops  {fvcore_flops}",
             f"activations   {total.activations:,}",
             f"params        {total.params:,} ({total.params / 1e6:.2f} M)",
         ]
     )
 
 
-def _parts(modules: Mapping[str, ModuleCost]) -> dict[str, ModuleCost]:
-    """Return the parts of a network in order: its children, the blocks each on a line of its own.
+def _grouped(value: str | int | None) -> str:
+    return f"{value:,}" if isinstance(value, int) else value or ""
 
-    What a network holds itself, its position table say, is the part `(its own)`.
-    """
-    children = [name for name in modules if name and "." not in name]
-    names = [
-        part
-        for child in children
-        for part in (
-            [name for name in modules if name.startswith(f"{child}.") and name.count(".") == 1]
-            if child == "blocks"
-            else [child]
-        )
-    ]
-    parts = {name: modules[name] for name in names}
-    rest = {
-        key: getattr(modules[""], key) - sum(getattr(part, key) for part in parts.values())
-        for key in ("params", "macs", "activations")
-    }
-    return {"(its own)": ModuleCost(**rest), **parts} if any(rest.values()) else parts
+
+def _share(part: Part, macs: int) -> str:
+    return f"{100 * int(part['macs'] or 0) / macs:.1f}" if macs else ""
+
+
+def _as_csv(name: str, config: ModelConfig, counted: Breakdown, parts: list[Part]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(parts[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(parts)
+    return text.getvalue().rstrip("\n")
+
+
+def _as_json(name: str, config: ModelConfig, counted: Breakdown, parts: list[Part]) -> str:
+    return json.dumps({"model": name, "total": counted.total.model_dump(), "parts": parts}, indent=2)
+
+
+_FORMS: dict[str, Callable[[str, ModelConfig, Breakdown, list[Part]], str]] = {
+    "table": _as_table,
+    "csv": _as_csv,
+    "json": _as_json,
+}

@@ -188,15 +188,15 @@ hvt_s_1 depth=2 num_classes=10 (family hvt)
 img_size=224  patch_size=16  in_chans=3  num_classes=10  embed_dim=384  depth=2  num_heads=6  mlp_ratio=4.0  \
 qkv_bias=true  global_pool=avg  pool_stages=1  pool_kernel_size=3  pool_stride=2  pool=max
 
-module         tokens         MACs      %     params
------------  --------  -----------  -----  ---------
-(its own)                        0    0.0     75,264
-patch_embed             57,802,752    9.4    295,296
-blocks.0          196  376,320,000   61.4  1,811,712
-blocks.1           97  178,864,896   29.2  1,774,464
-norm                             0    0.0        768
-head                         3,840    0.0      3,850
-total                  612,991,488  100.0  3,961,354
+module         tokens         MACs     params    activations      %
+-----------  --------  -----------  ---------  -------------  -----
+(its own)                        0     75,264              0    0.0
+patch_embed             57,802,752    295,296         75,264    9.4
+blocks.0          196  376,320,000  1,811,712        983,136   61.4
+blocks.1           97  178,864,896  1,774,464        428,934   29.2
+norm                             0        768              0    0.0
+head                         3,840      3,850             10    0.0
+total                  612,991,488  3,961,354      1,487,344  100.0
 
 macs          612,991,488 (0.61 G multiply-adds of one image)
 fvcore_flops  614,302,848

@@ -779,3 +779,17 @@ def test_a_counted_operator_is_not_free(operator):
 )
 def test_no_free_operator_sounds_like_a_product(word):
     assert [name for name in FREE_OPS if word in name.removeprefix("aten::").strip("_").split("_")] == []
+
+
+@pytest.mark.parametrize("leading", [(), (5,), (2, 5)])
+def test_bilinear(leading):
+    class Bilinear(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Bilinear(3, 4, 7)
+
+        def forward(self, left, right):
+            return self.layer(left, right)
+
+    found = count(Bilinear(), torch.empty(*leading, 3), torch.empty(*leading, 4))
+    assert found.macs == math.prod(leading) * 7 * (3 * 4 + 4)

@@ -72,11 +72,20 @@ class ModuleCost:
 
 
 @dataclass(frozen=True)
+class OperatorCost:
+    """The share of a network's cost that falls on one kind of operator."""
+
+    macs: int
+    activations: int
+
+
+@dataclass(frozen=True)
 class Breakdown:
-    """The cost of a network, whole and by module path; "" is the network itself."""
+    """The cost of a network, whole, by module path ("" is the network itself) and by operator (`linear`)."""
 
     total: Complexity
     modules: Mapping[str, ModuleCost]
+    operators: Mapping[str, OperatorCost]
 
 
 def count(model: str | ModelConfig | nn.Module, *inputs: Tensor, img_size: int | None = None) -> Complexity:
@@ -131,7 +140,13 @@ def _count_module(
         activations=first[""]["activations"],
         seq_lens=seq_lens,
     )
-    return Breakdown(total, modules)
+    return Breakdown(total, modules, _by_operator(first[""]))
+
+
+def _by_operator(found: Mapping[str, int]) -> dict[str, OperatorCost]:
+    """Sort out the counts of single operators, whose keys name quantity and operator."""
+    names = [key.removeprefix("macs of ") for key, value in found.items() if key.startswith("macs of ") and value]
+    return {name: OperatorCost(found[f"macs of {name}"], found[f"activations of {name}"]) for name in names}
 
 
 def _params_by_module(module: nn.Module) -> dict[str, int]:
@@ -173,12 +188,13 @@ _FVCORE_FAILED = "fvcore failed"
 def _joint_rule(op: str, fvcore_rule: Callable[..., Any] | None) -> Callable[..., Counter[str]]:
     """Return a handle that gives all quantities of one operator at once, so that one trace serves them all."""
     rule = COUNTED_OPS.get(op)
+    name = op.removeprefix("aten::").removeprefix("_")
 
     def handle(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
         found: Counter[str] = Counter()
         if rule is not None:
-            found["macs"] = rule(inputs, outputs)
-            found["activations"] = _activations(op, inputs, outputs)
+            found["macs"] = found[f"macs of {name}"] = rule(inputs, outputs)
+            found["activations"] = found[f"activations of {name}"] = _activations(op, inputs, outputs)
         if op == _SDPA:
             found["fvcore_flops"] = found["macs"]
         elif fvcore_rule is not None:
@@ -230,6 +246,12 @@ def _attention(inputs: list[Any], outputs: list[Any]) -> int:
     return math.prod(get_shape(outputs[0])[:-1]) * int(k[-2]) * (int(q[-1]) + int(v[-1]))
 
 
+def _bilinear(inputs: list[Any], outputs: list[Any]) -> int:
+    """Multiply-adds of x1ᵀ·A·x2: the product with A, and the one of its result with x2."""
+    in1, in2 = get_shape(inputs[2])[1:]
+    return math.prod(get_shape(outputs[0])) * int(in2) * (int(in1) + 1)
+
+
 def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
     """Multiply-adds of the matrix products that torch turns an einsum into; one that sums over no index is free."""
     equation, operands = inputs[0].toIValue(), inputs[1].node().inputs()
@@ -264,6 +286,7 @@ COUNTED_OPS: dict[str, Rule] = {
     "aten::baddbmm": _added_product,
     "aten::addmv": _added_product,
     "aten::addbmm": _summed_product,
+    "aten::bilinear": _bilinear,
     "aten::einsum": _einsum,
     _SDPA: _attention,
 }
@@ -324,11 +347,16 @@ def _addbmm_flops(c: Any, a: Any, b: Any, *_: Any, out_shape: Any = None, **__: 
     return 2 * math.prod(a) * int(b[-1])
 
 
+def _trilinear_flops(x1: Any, weight: Any, x2: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    return 2 * math.prod(x2) * int(weight[-3]) * (int(weight[-2]) + 1)
+
+
 _SECOND_BOOK_RULES = {  # operators for which FlopCounterMode says 0
     torch.ops.aten.mv: _mv_flops,
     torch.ops.aten.dot: _mv_flops,
     torch.ops.aten.addmv: _addmv_flops,
     torch.ops.aten.addbmm: _addbmm_flops,
+    torch.ops.aten._trilinear: _trilinear_flops,  # which bilinear calls
 }
 
 
