@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from hvt_bench.errors import CountError
 from hvt_bench.metrics.base import Metric
-from hvt_bench.metrics.tracing import Repeats, ShapesOnly, failed_in, meta_copy
+from hvt_bench.metrics.tracing import Repeats, ShapesOnly, WritesSkipped, failed_in, meta_copy
 from hvt_bench.models import override, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.records import Column
@@ -113,7 +113,7 @@ def breakdown(model: str | ModelConfig | nn.Module, *inputs: Tensor, img_size: i
 
 @lru_cache(maxsize=1024)
 def _count_config(config: ModelConfig) -> Breakdown:
-    with torch.device("meta"), ShapesOnly(device="meta"):  # which also leaves out the drawing of random weights
+    with torch.device("meta"), WritesSkipped():
         module = config.build()
     inputs = [torch.empty(shape, device="meta") for shape in config.input_shapes(1)]
     return _count_module(module, inputs, config.seq_lens, skip_repeats=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from types import FrameType
@@ -18,19 +18,10 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from hvt_bench.errors import CountError
 
 aten = torch.ops.aten
-
-
-class _Meta(NamedTuple):
-    """What the meta kernel of an operator needs to know of a tensor; hashable, unlike the tensor."""
-
-    size: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: torch.dtype
 
 
 class ShapesOnly(TorchDispatchMode):
@@ -65,8 +56,7 @@ class ShapesOnly(TorchDispatchMode):
     def _answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is aten._convolution.default:
             func, args = aten.convolution.default, args[:9]  # before torch 2.13 only this one has a meta kernel
-        leaves, spec = tree_flatten((args, kwargs))
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        tensors = list(_tensors((*args, *kwargs.values())))
         if func.is_view or torch.Tag.inplace_view in func.tags:
             view = func(*args, **kwargs)
             return view if all(map(self._is_real, tensors)) else _answered(view)
@@ -76,25 +66,13 @@ class ShapesOnly(TorchDispatchMode):
             raise self._depends_on_data(func)
         if func._schema.is_mutable:
             return _mutated(func, args, kwargs)
-        key = tuple(
-            _Meta(tuple(leaf.size()), leaf.stride(), leaf.dtype)
-            if isinstance(leaf, Tensor)
-            else _Other(type(leaf), leaf)
-            for leaf in leaves
-        )
         try:
-            out_leaves, out_spec = _meta_outputs(func, key, spec, torch.get_default_dtype())
+            outputs = _meta_outputs(func, _frozen(args), _frozen(kwargs), torch.get_default_dtype())
         except RuntimeError as error:  # a NotImplementedError, or what repeat_interleave says
             if not isinstance(error, NotImplementedError) and torch.Tag.dynamic_output_shape not in func.tags:
                 raise
             raise self._depends_on_data(func) from None
-        outputs = [
-            torch.empty_strided(leaf.size, leaf.stride, dtype=leaf.dtype, device=self._device)
-            if isinstance(leaf, _Meta)
-            else leaf
-            for leaf in out_leaves
-        ]
-        return tree_unflatten(_answered(outputs), out_spec)
+        return _answered(_thawed(outputs, self._device))
 
     def _is_real(self, tensor: Tensor) -> bool:
         """Say whether a tensor holds values that were computed."""
@@ -107,44 +85,91 @@ class ShapesOnly(TorchDispatchMode):
         )
 
 
+class WritesSkipped(TorchDispatchMode):
+    """Leaves out operators that write into a tensor, such as the drawing of random weights."""
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func._schema.is_mutable:
+            return _mutated(func, args, kwargs or {})
+        return func(*args, **(kwargs or {}))
+
+
 _ANSWERED = "_hvt_bench_answered"
 
 
 def _answered(outputs: Any) -> Any:
     """Mark tensors whose values were not computed."""
-    for output in tree_flatten(outputs)[0]:
-        if isinstance(output, Tensor):
-            setattr(output, _ANSWERED, True)
+    for output in _tensors((outputs,)):
+        setattr(output, _ANSWERED, True)
     return outputs
 
 
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the tensors among arguments, and in lists among them."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
+
+
+class _Meta(NamedTuple):
+    """What the meta kernel of an operator needs to know of a tensor."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+
+class _Items(NamedTuple):
+    """A list, a tuple, or the values of a dictionary with these keys."""
+
+    kind: type
+    items: tuple[Any, ...]
+    keys: tuple[str, ...] = ()
+
+
 class _Other(NamedTuple):
-    """An argument that is no tensor; with its type, since 1, 1.0 and True are equal."""
+    """Any other argument; with its type, since 1, 1.0 and True are equal."""
 
     kind: type
     value: Any
 
 
+def _frozen(value: Any) -> _Meta | _Items | _Other:
+    """Describe an argument by something hashable."""
+    if isinstance(value, Tensor):
+        return _Meta(tuple(value.size()), value.stride(), value.dtype)
+    if isinstance(value, dict):
+        return _Items(dict, tuple(map(_frozen, value.values())), tuple(value))
+    if isinstance(value, list | tuple):
+        return _Items(type(value), tuple(map(_frozen, value)))
+    return _Other(type(value), value)
+
+
+def _thawed(frozen: _Meta | _Items | _Other, device: str) -> Any:
+    """Make the argument again, a tensor as an empty one on `device`."""
+    if isinstance(frozen, _Meta):
+        return torch.empty_strided(frozen.size, frozen.stride, dtype=frozen.dtype, device=device)
+    if isinstance(frozen, _Items):
+        values = [_thawed(item, device) for item in frozen.items]
+        return dict(zip(frozen.keys, values, strict=True)) if frozen.kind is dict else frozen.kind(values)
+    return frozen.value
+
+
 @lru_cache(maxsize=100_000)
-def _meta_outputs(
-    func: Any, key: tuple[Any, ...], spec: TreeSpec, default_dtype: torch.dtype
-) -> tuple[list[Any], TreeSpec]:
+def _meta_outputs(func: Any, args: _Items, kwargs: _Items, default_dtype: torch.dtype) -> _Meta | _Items | _Other:
     """Run the meta kernel of `func`; designs of one sweep share most of their operators, hence the cache."""
-    leaves = [
-        torch.empty_strided(leaf.size, leaf.stride, dtype=leaf.dtype, device="meta")
-        if isinstance(leaf, _Meta)
-        else torch.device("meta")
-        if isinstance(leaf.value, torch.device)
-        else leaf.value
-        for leaf in key
-    ]
-    args, kwargs = tree_unflatten(leaves, spec)
-    if any(argument.name == "device" for argument in func._schema.arguments) and "device" not in kwargs:
-        kwargs["device"] = "meta"
-    outputs, out_spec = tree_flatten(func(*args, **kwargs))
-    return [
-        _Meta(tuple(leaf.size()), leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in outputs
-    ], out_spec
+    keywords = _thawed(kwargs, "meta")
+    if any(argument.name == "device" for argument in func._schema.arguments):
+        keywords["device"] = "meta"
+    return _frozen(func(*_thawed(args, "meta"), **keywords))
 
 
 def _mutated(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
