@@ -30,7 +30,7 @@ test-quick: setup ## the tests that take milliseconds
 
 test-lowest: $(UV) ## the tests with the lowest versions that pyproject.toml allows
 	$(UV) venv --quiet --clear .venv-lowest
-	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable . pytest hypothesis
+	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable . --group dev
 	.venv-lowest/bin/python -m pytest -m 'not slow' -W default
 
 lint: setup ## style and types
