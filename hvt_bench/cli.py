@@ -34,6 +34,7 @@ app = typer.Typer(
 
 MEASURE, LOOK, GUARD = "Measure", "Look", "Guard"
 DEFAULT_OUT = Path("reports/run.csv")
+MAX_MIB = 1e12
 USABLE_SHARE = 0.9  # of the memory that is free: the default of --memory-limit
 
 
@@ -128,6 +129,8 @@ def _run(
 
     if executor == "inline" and memory_limit is not None:
         raise RequestError("--memory-limit needs --executor process: it limits a process of its own")
+    if memory_limit is not None and not 0 < memory_limit < MAX_MIB:
+        raise RequestError(f"--memory-limit {memory_limit:g}: give MiB, more than 0 and less than {MAX_MIB:.0e}")
     if executor == "process" and memory_limit is None and (free := available_memory_mib()):
         memory_limit = USABLE_SHARE * free
     workers = make_executor(executor, preload=["hvt_bench.measure"])

@@ -17,7 +17,7 @@ from hvt_bench.measure import Visit, count_point, measure_round, utc_now
 from hvt_bench.point import Point
 from hvt_bench.row import Row, Sample, Status
 from hvt_bench.sweep import Sweep
-from hvt_bench.table import Journal, Run, read_journal, read_table, write_table
+from hvt_bench.table import Journal, Run, held, read_journal, read_table, write_table
 
 WINDOW = 20  # points whose rounds are interleaved: drift shows as spread, and a killed sweep has finished rows
 WRITE_EVERY_S = 5.0
@@ -85,7 +85,8 @@ def run_sweep(
     journal_path = journal_of(path)
     _try_to_write(path)
     environments = _describe(sweep, executor, describe)
-    earlier, moved = _make_way(path, sweep, environments, fresh)
+    with held(journal_path):
+        earlier, moved = _make_way(path, sweep, environments, fresh)
     with Journal(journal_path) as journal:
         seed = zlib.crc32(sweep.name.encode())
         started_at = utc_now()
@@ -137,6 +138,8 @@ def _make_way(
     """Return what an earlier start of the same sweep found; move any other file of ours aside."""
     journal_path = journal_of(path)
     earlier = read_journal(journal_path)
+    if earlier is not None and path.exists():
+        read_table(path)  # refuses a file that is not ours, whatever stands beside it
     if earlier is None:
         if not path.exists():
             return None, ()
@@ -310,4 +313,4 @@ def _sample_of(outcome: Outcome[Visit, Sample], started_at: str, seconds: float)
 
 def _keep(sample: Sample, run: Run, journal: Journal) -> None:
     journal.append("sample", [sample.model_dump(mode="json")])
-    run.samples[sample.point_id, sample.round] = sample
+    run.add(sample)

@@ -14,10 +14,11 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from tabulate import tabulate
 
@@ -42,6 +43,14 @@ class Run:
     cells: dict[str, dict[str, Any]] = field(default_factory=dict)
     samples: dict[tuple[str, int | None], Sample] = field(default_factory=dict)
 
+    def add(self, sample: Sample) -> None:
+        """Keep a sample; of a round measured again, what only the earlier visit measured stays."""
+        key = sample.point_id, sample.round
+        earlier = self.samples.get(key)
+        if earlier is not None and earlier.status == sample.status == "ok":
+            sample = sample.model_copy(update={"values": {**earlier.values, **sample.values}})
+        self.samples[key] = sample
+
     def rows(self) -> tuple[Row, ...]:
         """Rows of the cells that have any result, in the order in which they were first met."""
         found: dict[str, list[Sample]] = {}
@@ -64,12 +73,10 @@ class Journal:
         except OSError as error:
             raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _lock(path, self._file)
+        except FileError:
             self._file.close()
-            raise FileError(
-                f"{path}: another sweep is writing this file; wait for it, or give --out another path"
-            ) from None
+            raise
         _drop_torn_line(path)
 
     def __enter__(self) -> Self:
@@ -84,6 +91,26 @@ class Journal:
             self._file.write(json.dumps({kind: content}, separators=(",", ":"), allow_nan=False) + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other sweeps off a journal that may be about to move. Raises FileError where one is writing it."""
+    if not path.is_file():
+        yield
+        return
+    with path.open("rb") as file:
+        _lock(path, file)
+        yield
+
+
+def _lock(path: Path, file: IO[Any]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileError(
+            f"{path}: another sweep is writing this file; wait for it, or give --out another path"
+        ) from None
 
 
 def _drop_torn_line(path: Path) -> None:
@@ -115,11 +142,11 @@ def read_journal(path: Path) -> Run | None:
             elif run is None:
                 raise ValueError("the first line does not open a run")
             elif "cell" in entry:
-                run.cells[entry["cell"]["point_id"]] = entry["cell"]
+                known = {name: value for name, value in entry["cell"].items() if name in COLUMNS}
+                run.cells[known["point_id"]] = known  # a newer version may know more columns
             else:
-                sample = Sample.model_validate(entry["sample"])
-                run.samples[sample.point_id, sample.round] = sample
-        except (ValueError, KeyError, TypeError):
+                run.add(Sample.model_validate(entry["sample"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise FileError(
                 f"{path}:{number}: this is no line of an hvt-bench journal; "
                 "move the file away, or give --out another path"
@@ -130,7 +157,7 @@ def read_journal(path: Path) -> Run | None:
 def _merge_start(run: Run | None, start: Mapping[str, Any]) -> Run:
     environments = {device: Environment.model_validate(found) for device, found in start["environments"].items()}
     if run is None:
-        return Run(start["sweep"], start["started_at"], environments)
+        return Run(str(start["sweep"]), str(start["started_at"]), environments)
     run.environments |= environments
     return run
 

@@ -155,6 +155,10 @@ def test_fresh_keeps_the_earlier_run(run, small):
             ["sweep", "small.yaml", "--executor", "inline", "--memory-limit", "5"],
             "--memory-limit needs --executor process: it limits a process of its own",
         ),
+        (
+            ["sweep", "small.yaml", "--memory-limit", "-5"],
+            "--memory-limit -5: give MiB, more than 0 and less than 1e+12",
+        ),
         (["show", "hvt_s_9"], "unknown model 'hvt_s_9'; did you mean 'hvt_s_4'?"),
         (["show", "hvt_s_1", "depth"], "'depth' is not of the form key=value, such as depth=18"),
         (["show", "hvt_s_1", "depht=1"], "family hvt: unknown key 'depht'; did you mean 'depth'?"),

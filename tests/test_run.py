@@ -265,3 +265,33 @@ def test_the_seed_of_the_order_is_in_the_journal(path):
     start = json.loads(journal_of(path).read_text().splitlines()[0])["run"]
     assert isinstance(start["seed"], int)
     assert start["metrics"] == ["complexity", "memory", "latency"]
+
+
+def test_a_metric_no_longer_asked_for_keeps_what_was_measured(path):
+    def only_asked(visit):
+        sample = fake_measure(visit)
+        return sample.model_copy(update={"values": {m: sample.values[m] for m in visit.metrics}})
+
+    go(make_sweep(metrics=("complexity", "latency")), path, only_asked)
+    go(make_sweep(metrics=("complexity", "memory")), path, only_asked)
+    assert all(row["latency_ms"] and row["peak_memory_mib"] for row in read_table(path))
+
+
+@pytest.mark.parametrize("second", [{"fresh": True}, {"name": "other"}])
+def test_a_running_sweep_keeps_its_files(path, second):
+    fresh = second.pop("fresh", False)
+    first = run_sweep(make_sweep(), make_executor("inline"), path, fake_measure, describe=describe)
+    next(first)
+    with pytest.raises(FileError, match="another sweep is writing this file"):
+        go(make_sweep(**second), path, fresh=fresh)
+    list(first)
+    assert [row["rounds"] for row in read_table(path)] == [2, 2]
+    assert sorted(os.listdir(path.parent)) == ["run.csv", "run.journal.jsonl"]
+
+
+def test_a_file_that_is_not_ours_is_left_alone_beside_a_journal_that_is(path):
+    go(make_sweep(), path)
+    path.write_text("my,own,notes\n")
+    with pytest.raises(FileError, match="this is no table of hvt-bench"):
+        go(make_sweep(), path)
+    assert path.read_text() == "my,own,notes\n"

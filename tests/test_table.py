@@ -82,7 +82,20 @@ def test_a_later_sample_of_a_round_replaces_an_earlier_one(tmp_path):
     assert [s.status for s in read_journal(path).samples.values()] == ["ok"]
 
 
-@pytest.mark.parametrize("line", ["hello", "[]", "{}", '{"run": {}}', '{"sample": {}}', "null", '{"cell": 3}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hello",
+        "[]",
+        "{}",
+        '{"run": {}}',
+        '{"sample": {}}',
+        "null",
+        '{"cell": 3}',
+        '{"run": {"sweep": "s", "started_at": "", "environments": []}}',
+        "[" * 100_000,
+    ],
+)
 def test_what_is_no_journal_is_refused_with_its_line(tmp_path, line):
     path = tmp_path / "j"
     path.write_text(json.dumps({"run": START}) + "\n" + line + "\n")
