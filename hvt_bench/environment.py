@@ -49,7 +49,7 @@ class Environment(Record):
 
     def comparable(self, other: Environment) -> bool:
         """Say whether rounds measured here and there may stand in one row."""
-        same = ("device_name", "torch_version", "hvt_bench_version")
+        same = ("device_name", "num_threads", "torch_version", "hvt_bench_version")
         return all(getattr(self, name) == getattr(other, name) for name in same)
 
 

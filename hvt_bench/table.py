@@ -224,7 +224,7 @@ def read_table(path: str | Path) -> tuple[Row, ...]:
     """
     path = Path(path)
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a byte order mark
             reader = csv.reader(file)
             header = next(reader, [])
             _check_header(path, header)

@@ -114,6 +114,23 @@ def test_sweep_with_failures_exits_1_and_lists_them(run, small, monkeypatch):
     )
 
 
+def test_a_failed_point_that_is_no_longer_asked_for_is_no_failure(run, small, monkeypatch):
+    import hvt_bench.run as run_module
+
+    def fail_shallow(visit):
+        sample = fake_measure(visit)
+        failed = {"status": "oom", "error": "no room"}
+        return sample if visit.point.config.depth == 4 else sample.model_copy(update=failed)
+
+    real = run_module.run_sweep
+    monkeypatch.setattr(run_module, "run_sweep", lambda *a, **k: real(*a, **({"measure": fail_shallow} | k)))
+    assert run("sweep", "small.yaml", "--executor", "inline")[0] == 1
+    (small / "small.yaml").write_text(SMALL.replace("depth: [2], ", ""))
+    code, out, err = run("sweep", "small.yaml", "--executor", "inline")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == "wrote reports/run.csv: 3 rows, 1 ok, 1 invalid"
+
+
 def test_dry_run_prints_the_plan_and_writes_nothing(run, small):
     assert run("sweep", "small.yaml", "--dry-run") == (
         0,

@@ -135,7 +135,9 @@ def test_what_must_agree_for_two_rounds_to_stand_in_one_row():
     here = Environment.measure("cpu")
     for field in Environment.model_fields:
         there = here.model_copy(update={field: 99 if field == "num_threads" else "other"})
-        assert here.comparable(there) is (field not in ("device_name", "torch_version", "hvt_bench_version")), field
+        assert here.comparable(there) is (
+            field not in ("device_name", "num_threads", "torch_version", "hvt_bench_version")
+        ), field
         assert there.comparable(here) is here.comparable(there)
     assert here.comparable(here)
 

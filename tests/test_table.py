@@ -237,6 +237,11 @@ def test_a_failed_write_leaves_the_old_table(tmp_path):
     assert os.listdir(tmp_path) == ["run.csv"]
 
 
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path):
+    (tmp_path / "run.csv").write_text("point_id,model,status\nx,hvt_s_1,ok\n", encoding="utf-8-sig")
+    assert read_table(tmp_path / "run.csv")[0]["point_id"] == "x"
+
+
 def test_an_older_file_lacks_columns_and_a_newer_one_has_more(tmp_path):
     path = tmp_path / "run.csv"
     path.write_text("point_id,model,status,from_the_future\nx,hvt_s_1,ok,9\n")
