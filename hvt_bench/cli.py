@@ -5,8 +5,11 @@ Nothing heavy is imported before a command runs: `hvt-bench --help` loads neithe
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvt_bench import __version__
-from hvt_bench.errors import HvtBenchError, RequestError
+from hvt_bench.errors import HvtBenchError, RequestError, plural
 
 if TYPE_CHECKING:
     from hvt_bench.models.config import ModelConfig
@@ -35,13 +38,15 @@ app = typer.Typer(
 MEASURE, LOOK, GUARD = "Measure", "Look", "Guard"
 DEFAULT_OUT = Path("reports/run.csv")
 MAX_MIB = 1e12
+STOPPED = 130  # exit code of a program that Ctrl-C ended
 USABLE_SHARE = 0.9  # of the memory that is free: the default of --memory-limit
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit 0 if all is well, 1 if something failed, 2 if the request was wrong."""
     try:
-        app(arguments)
+        with _ctrl_c(_stop):
+            app(arguments)
     except RequestError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
@@ -51,6 +56,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `hvt-bench list columns | head`
         sys.stderr.close()
         sys.exit(1)
+
+
+def _stop(*_: object) -> None:
+    """End at once: an import that Ctrl-C interrupts would say so at length, or not end."""
+    os.write(2, b"stopped\n")
+    os._exit(STOPPED)
+
+
+@contextmanager
+def _ctrl_c(handler: Callable[..., object]) -> Iterator[None]:
+    """Answer Ctrl-C with `handler`, unless whoever started this program said that it is to be ignored."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        yield
+        return
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is handler:
+            signal.signal(signal.SIGINT, before)
 
 
 def _print_version(wanted: bool) -> None:
@@ -75,7 +101,7 @@ def _options(
 def sweep(
     file: Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/scaling.yaml.")],
     out: Annotated[Path, typer.Option(help="The CSV to write; its journal stands beside it.")] = DEFAULT_OUT,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, whatever the file says.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, over the protocol's.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; what is there is moved aside.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and measure nothing.")] = False,
     retry: Annotated[
@@ -136,13 +162,15 @@ def _run(
     workers = make_executor(executor, preload=["hvt_bench.measure"])
     events = run_sweep(plan, workers, out, fresh=fresh, retry=retry, memory_limit_mib=memory_limit)
     try:
-        with Progress(plan, typer.echo) as progress:
+        with _ctrl_c(signal.default_int_handler), Progress(plan, typer.echo) as progress:
             for event in events:
                 progress.show(event)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not tear what is being written
         events.close()
-        typer.echo(f"stopped; what was finished is in {out}. The same command goes on from there.", err=True)
-        raise typer.Exit(130) from None
+        done = f"what was finished is in {out}" if out.exists() else "nothing was finished yet"
+        typer.echo(f"stopped; {done}. The same command goes on from there.", err=True)
+        raise typer.Exit(STOPPED) from None
     return progress.rows
 
 
@@ -159,8 +187,9 @@ def _print_plan(plan: Sweep) -> None:
     rounds = sum(point.rounds for point in plan.points) if timed else 0
     seconds = sum(point.rounds * (point.warmup_s + point.min_time_s) for point in plan.points) if timed else 0
     typer.echo(
-        f"{len(plan.points)} points ({plan.duplicates} duplicates merged, {len(plan.invalid)} invalid), "
-        f"{rounds} rounds, at least {seconds:.0f} s; measures {', '.join(plan.metrics)}"
+        f"{plural(len(plan.points), 'point')} ({plural(plan.duplicates, 'duplicate')} merged, "
+        f"{len(plan.invalid)} invalid), {plural(rounds, 'round')}, at least {seconds:.0f} s; "
+        f"measures {', '.join(plan.metrics)}"
     )
 
 
@@ -168,11 +197,11 @@ def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:
     """Say what was written; a failed point that the sweep file no longer asks for is no failure of this run."""
     failed = [row for row in rows if row["status"] not in ("ok", "invalid") and row["point_id"] in asked]
     ok, invalid = (sum(row["status"] == status for row in rows) for status in ("ok", "invalid"))
-    typer.echo(f"wrote {out}: {len(rows)} rows, {ok} ok, {invalid} invalid")
+    typer.echo(f"wrote {out}: {plural(len(rows), 'row')}, {ok} ok, {invalid} invalid")
     if failed:
         for row in failed:
             typer.echo(f"{row['status']}: {row['model']} ({row['point_id']}): {row['error']}", err=True)
-        typer.echo(f"{len(failed)} points failed; --retry {failed[0]['status']} tries again", err=True)
+        typer.echo(f"{plural(len(failed), 'point')} failed; --retry {failed[0]['status']} tries again", err=True)
         raise typer.Exit(1)
 
 

@@ -56,8 +56,13 @@ class WorkerCrashedError(WorkerError):
 
 
 def unknown(what: str, given: object, known: Iterable[str]) -> str:
-    """Say that `given` is no `what`, and name the nearest of `known`, or all of them."""
+    """Say that `given` is no `what`, and name the nearest of `known`, at most three, or all of them."""
     names = sorted(known)
-    near = difflib.get_close_matches(str(given), names, n=1, cutoff=0.6)
-    hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(names)}"
+    near = [f"'{name}'" for name in difflib.get_close_matches(str(given), names, n=3, cutoff=0.6)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
     return f"unknown {what} '{given}'; {hint}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return `1 point`, `2 points`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

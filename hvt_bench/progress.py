@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
+from hvt_bench.errors import plural
 from hvt_bench.point import SWEEPABLE, Point
 from hvt_bench.row import Row, Sample
 from hvt_bench.run import Counted, Event, Finished, Measured, Started
@@ -58,14 +59,16 @@ class Progress:
             self._say_measured(event)
         elif isinstance(event, Finished):
             self.rows = event.rows
+            if self._bar is not None and self._task is not None:  # rounds of failed points were left out
+                self._bar.update(self._task, completed=self._rounds, left="")
 
     def _begin(self, event: Started) -> None:
         for path in event.moved:
             self._line(f"kept an earlier run as {path}")
         self._rounds = event.rounds
         self._line(
-            f"{event.points} points, {event.invalid} invalid; {event.points_done} done before, "
-            f"{event.points - event.points_done} to go in {event.rounds} rounds"
+            f"{plural(event.points, 'point')}, {event.invalid} invalid; {event.points_done} done before, "
+            f"{event.points - event.points_done} to go in {plural(event.rounds, 'round')}"
         )
         if self._bar is not None:
             self._task = self._bar.add_task("counting", total=event.rounds or None, left="")

@@ -1,11 +1,13 @@
 """The command line as a person meets it: whole output, exit codes, files."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -176,7 +178,7 @@ def test_fresh_keeps_the_earlier_run(run, small):
             ["sweep", "small.yaml", "--memory-limit", "-5"],
             "--memory-limit -5: give MiB, more than 0 and less than 1e+12",
         ),
-        (["show", "hvt_s_9"], "unknown model 'hvt_s_9'; did you mean 'hvt_s_4'?"),
+        (["show", "hvt_s_9"], "unknown model 'hvt_s_9'; did you mean 'hvt_s_4' or 'hvt_s_3' or 'hvt_s_2'?"),
         (["show", "hvt_s_1", "depth"], "'depth' is not of the form key=value, such as depth=18"),
         (["show", "hvt_s_1", "depht=1"], "family hvt: unknown key 'depht'; did you mean 'depth'?"),
         (["plot", "none.csv"], "none.csv: there is no such file; `hvt-bench sweep` writes one"),
@@ -263,11 +265,11 @@ def test_check_exits_0_and_then_1_after_one_percent(run, tmp_path):
     good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
     good.write_text("budgets: {hvt_ti_1: {macs: 642299520}}\n")
     bad.write_text("budgets: {hvt_ti_1: {macs: 648722515}}\n")
-    assert run("check", good) == (0, "ok      hvt_ti_1  macs 642,299,520\nall 1 models keep their budgets\n", "")
+    assert run("check", good) == (0, "ok      hvt_ti_1  macs 642,299,520\n1 of 1 model kept their budgets\n", "")
     assert run("check", bad) == (
         1,
         "BROKEN  hvt_ti_1  macs 642,299,520, budget 648,722,515: -6,422,995 (-0.99 %)\n"
-        "1 of 1 models left their budgets\n",
+        "0 of 1 model kept their budgets\n",
         "",
     )
 
@@ -362,6 +364,24 @@ def test_a_killed_sweep_goes_on(tmp_path, how):
     to_go = int(second.stdout.splitlines()[0].split(" in ")[1].split()[0])
     assert 1 <= to_go <= 3
     assert [row["rounds"] for row in read_table(tmp_path / "reports" / "run.csv")] == [2, 2, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [1.2, 2.0, 3.0, 4.5])
+def test_an_impatient_ctrl_c_is_one_sentence_at_any_moment(tmp_path, after_s):
+    small_file(tmp_path, seconds=0.5)
+    command = [sys.executable, "-m", "hvt_bench", "sweep", "s.yaml"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # a shell that starts this in the background has Ctrl-C ignored; a terminal has not
+    heeds = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, preexec_fn=heeds, **pipes) as sweep:
+        time.sleep(after_s)
+        for _ in range(3):
+            os.killpg(sweep.pid, signal.SIGINT)
+            time.sleep(0.02)
+        _, err = sweep.communicate(timeout=60)
+    assert sweep.returncode == 130
+    assert re.fullmatch(r"stopped(; .* The same command goes on from there\.)?\n", err)
 
 
 @pytest.mark.slow

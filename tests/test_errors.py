@@ -14,6 +14,7 @@ from hvt_bench.errors import (
     WorkerCrashedError,
     WorkerError,
     WorkerTimeoutError,
+    plural,
     unknown,
 )
 
@@ -68,5 +69,10 @@ def test_unknown_takes_any_iterable_once_and_any_value():
     assert unknown("family", 7, (name for name in ("vit", "hvt"))) == "unknown family '7'; known: hvt, vit"
 
 
-def test_unknown_prefers_the_nearest_of_several():
-    assert unknown("model", "hvt_s_11", ["hvt_s_0", "hvt_s_1", "vit_tiny"]).endswith("did you mean 'hvt_s_1'?")
+def test_unknown_names_at_most_three_the_nearest_first():
+    near = unknown("model", "hvt_s_11", ["hvt_s_0", "hvt_s_1", "vit_tiny", "hvt_ti_1", "hvt_s_2"])
+    assert near.endswith("did you mean 'hvt_s_1' or 'hvt_s_2' or 'hvt_s_0'?")
+
+
+def test_one_is_singular():
+    assert [plural(n, "point") for n in (0, 1, 2, 1200)] == ["0 points", "1 point", "2 points", "1,200 points"]

@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 
 from hvt_bench.errors import WorkerCrashedError, WorkerTimeoutError
@@ -39,6 +40,7 @@ class ProcessExecutor:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(target=_work, args=(theirs, function, item), daemon=True)
         try:
+            resource_tracker.ensure_running()  # which `start` else does, and lets Ctrl-C through
             with _interrupts_held():
                 process.start()
             theirs.close()
@@ -59,17 +61,28 @@ class ProcessExecutor:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Let Ctrl-C wait: it would leave a worker that is being started without its orders, which it says at length."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Let Ctrl-C wait: it would leave a worker without its orders, or the server without its modules.
+
+    What is started here inherits the mask, so Ctrl-C never reaches it; the parent ends its workers. The mask alone
+    would not do for the parent, which answers a signal that any of its threads receives.
+    """
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        yield  # Ctrl-C does not interrupt this
+        return
+    received: list[int] = []
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if received:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _work(pipe: Connection, function: Callable[[Item], Value], item: Item) -> None:
     """Run in the worker: call, send the value or the exception back."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends its workers
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     try:
         answer: tuple[Value | None, BaseException | None] = (function(item), None)
