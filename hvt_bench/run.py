@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import time
@@ -17,10 +18,11 @@ from hvt_bench.measure import Visit, count_point, measure_round, utc_now
 from hvt_bench.point import Point
 from hvt_bench.row import Row, Sample, Status
 from hvt_bench.sweep import Sweep
-from hvt_bench.table import Journal, Run, held, read_journal, read_table, write_table
+from hvt_bench.table import Journal, Run, held, in_turn, read_journal, read_table, write_table
 
 WINDOW = 20  # points whose rounds are interleaved: drift shows as spread, and a killed sweep has finished rows
 WRITE_EVERY_S = 5.0
+DESCRIBE_LIMIT_S = 120.0  # a driver that does not answer is an error, not a program that waits
 FAILED: tuple[Status, ...] = ("oom", "timeout", "crashed", "error")
 
 
@@ -83,11 +85,13 @@ def run_sweep(
     """
     path = Path(path)
     journal_path = journal_of(path)
-    _try_to_write(path)
+    _check_writable(path)
     environments = _describe(sweep, executor, describe)
-    with held(journal_path):
-        earlier, moved = _make_way(path, sweep, environments, fresh)
-    with Journal(journal_path) as journal:
+    with in_turn(path):
+        with held(journal_path):
+            earlier, moved = _make_way(path, sweep, environments, fresh)
+        opened = Journal(journal_path)
+    with opened as journal:
         seed = zlib.crc32(sweep.name.encode())
         started_at = utc_now()
         start = {
@@ -125,7 +129,7 @@ def _describe(sweep: Sweep, executor: Executor, describe: Callable[[str], Enviro
     """Describe each device in a worker, so that CUDA starts there and not here."""
     devices = sorted({point.device for point in sweep.points})
     environments = {}
-    for outcome in executor.map(describe, devices):
+    for outcome in executor.map(describe, devices, lambda _: DESCRIBE_LIMIT_S):
         if outcome.value is None:
             raise HvtBenchError(f"device '{outcome.item}' cannot be described: {outcome.error}")
         environments[outcome.item] = outcome.value
@@ -157,36 +161,28 @@ def _make_way(
 
 
 def _move_aside(paths: list[Path], name: str, moment: str) -> tuple[Path, ...]:
-    """Rename files to `run.NAME.MOMENT.csv` and so on; an older file of that name is kept too."""
+    """Rename files, all of them alike, to `run.NAME.MOMENT.csv` and so on; older files of that name are kept too."""
     moment = moment.replace("-", "").replace(":", "")
-    moved = []
-    for path in paths:
-        if not path.exists():
-            continue
-        stem, _, ending = path.name.partition(".")
-        target = path.with_name(f"{stem}.{name}.{moment}.{ending}")
-        again = 2
-        while target.exists():
-            target = path.with_name(f"{stem}.{name}.{moment}-{again}.{ending}")
-            again += 1
+    for again in itertools.count(1):
+        label = f"{name}.{moment}" if again == 1 else f"{name}.{moment}-{again}"
+        targets = [path.with_name(path.name.replace(".", f".{label}.", 1)) for path in paths]
+        if not any(target.exists() for target in targets):
+            break
+    moves = [(path, target) for path, target in zip(paths, targets, strict=True) if path.exists()]
+    for path, target in moves:
         path.rename(target)
-        moved.append(target)
-    return tuple(moved)
+    return tuple(target for _, target in moves)
 
 
-def _try_to_write(path: Path) -> None:
-    """Raise FileError unless a file can be made beside `path` and put in its place."""
+def _check_writable(path: Path) -> None:
+    """Raise FileError if it is plain that no file can be made at `path`; makes nothing itself."""
     if path.is_dir():
         raise FileError(f"{path}: is a directory; give --out a file name in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        beside.touch()
-        beside.unlink()
-    except FileExistsError:
-        raise FileError(f"{path}: cannot be written: {path.parent} is a file; give --out another path") from None
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise FileError(f"{path}: cannot be written: {above} is a file; give --out another path")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise FileError(f"{path}: cannot be written: permission denied in {above}; give --out another path")
 
 
 def _enter_cells(sweep: Sweep, run: Run, journal: Journal) -> None:
@@ -205,32 +201,30 @@ def _plan(
 ) -> tuple[list[Point], list[Visit]]:
     """Return the points to count and the rounds to measure, in the order of measuring."""
     timed = tuple(metric for metric in sweep.metrics if metric != "complexity")
+    found_earlier = run.by_point()
     to_count = []
-    missing: dict[str, list[int]] = {}
+    missing: dict[str, set[int]] = {}
     for point in sweep.points:
-        counted = run.samples.get((point.point_id, None))
-        rounds = {
-            number: sample for number in range(point.rounds) if (sample := run.samples.get((point.point_id, number)))
-        }
-        found = [counted, *rounds.values()]
-        if any(s is not None and s.status != "ok" and s.status not in retry for s in found):
+        found = found_earlier.get(point.point_id, {})
+        failed = [number for number, sample in found.items() if sample.status != "ok"]
+        if any(found[number].status not in retry for number in failed):
             continue
+        counted = found.get(None)
         if "complexity" in sweep.metrics and (counted is None or counted.status != "ok"):
             to_count.append(point)
-        missing[point.point_id] = [
+        asked = {*range(point.rounds), *(number for number in failed if number is not None)} if timed else set()
+        missing[point.point_id] = {
             number
-            for number in range(point.rounds if timed else 0)
-            if number not in rounds
-            or rounds[number].status != "ok"
-            or any(metric not in rounds[number].values for metric in timed)
-        ]
+            for number in asked
+            if number not in found or number in failed or any(metric not in found[number].values for metric in timed)
+        }
     order = random.Random(seed)
     points = [point for point in sweep.points if missing.get(point.point_id)]
     order.shuffle(points)
     visits = []
     for first in range(0, len(points), WINDOW):
         window = points[first : first + WINDOW]
-        for number in range(max(point.rounds for point in window)):
+        for number in sorted(set().union(*(missing[point.point_id] for point in window))):
             order.shuffle(window)
             visits += [
                 Visit(point, number, timed, memory_limit_mib) for point in window if number in missing[point.point_id]

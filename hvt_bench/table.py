@@ -39,25 +39,35 @@ class Run:
     sweep: str
     started_at: str
     environments: dict[str, Environment]
-    """By device."""
+    """By device, as of the latest start."""
     cells: dict[str, dict[str, Any]] = field(default_factory=dict)
     samples: dict[tuple[str, int | None], Sample] = field(default_factory=dict)
+    found_in: dict[str, Environment] = field(default_factory=dict)
+    """By point: where its latest sample was found."""
 
     def add(self, sample: Sample) -> None:
-        """Keep a sample; of a round measured again, what only the earlier visit measured stays."""
+        """Keep a sample, found just now; of a round measured again, what only the earlier visit measured stays."""
+        self.found_in[sample.point_id] = self.environments[self.cells[sample.point_id]["device"]]
         key = sample.point_id, sample.round
         earlier = self.samples.get(key)
         if earlier is not None and earlier.status == sample.status == "ok":
             sample = sample.model_copy(update={"values": {**earlier.values, **sample.values}})
         self.samples[key] = sample
 
+    def by_point(self) -> dict[str, dict[int | None, Sample]]:
+        """Return the samples of each point, by round; None is the counting."""
+        found: dict[str, dict[int | None, Sample]] = {}
+        for (point_id, number), sample in self.samples.items():
+            found.setdefault(point_id, {})[number] = sample
+        return found
+
     def rows(self) -> tuple[Row, ...]:
         """Rows of the cells that have any result, in the order in which they were first met."""
-        found: dict[str, list[Sample]] = {}
-        for sample in self.samples.values():
-            found.setdefault(sample.point_id, []).append(sample)
+        found = self.by_point()
         return tuple(
-            collect({"sweep": self.sweep, **columns}, found.get(point_id, []), self.environments)
+            collect(
+                {"sweep": self.sweep, **columns}, list(found.get(point_id, {}).values()), self.found_in.get(point_id)
+            )
             for point_id, columns in self.cells.items()
             if point_id in found or "status" in columns
         )
@@ -69,6 +79,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Open or make the file. Raises FileError where another process holds it, or it cannot be written."""
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
@@ -102,6 +113,20 @@ def held(path: Path) -> Iterator[None]:
     with path.open("rb") as file:
         _lock(path, file)
         yield
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Let one process at a time move the files beside `path` aside; the others wait for the moment that it takes."""
+    if not path.parent.is_dir():
+        yield
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _lock(path: Path, file: IO[Any]) -> None:
@@ -145,7 +170,9 @@ def read_journal(path: Path) -> Run | None:
                 known = {name: value for name, value in entry["cell"].items() if name in COLUMNS}
                 run.cells[known["point_id"]] = known  # a newer version may know more columns
             else:
-                run.add(Sample.model_validate(entry["sample"]))
+                sample = Sample.model_validate(entry["sample"])
+                _metrics_of([sample])  # refuses values that are none
+                run.add(sample)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise FileError(
                 f"{path}:{number}: this is no line of an hvt-bench journal; "
@@ -165,11 +192,12 @@ def _merge_start(run: Run | None, start: Mapping[str, Any]) -> Run:
 # --- rows -----------------------------------------------------------------------------------------------------------
 
 
-def collect(columns: Mapping[str, Any], samples: Sequence[Sample], environments: Mapping[str, Environment]) -> Row:
-    """Make the row of one cell: what was known beforehand, what its samples found, and where."""
+def collect(columns: Mapping[str, Any], samples: Sequence[Sample], found_in: Environment | None) -> Row:
+    """Make the row of one cell: what was known beforehand, what its samples found, and where the last one was found."""
     values: dict[str, Any] = dict(columns)
+    if found_in is not None:
+        values |= found_in.model_dump()
     if samples:
-        values |= environments[values["device"]].model_dump()
         values |= _metrics_of(samples)
         values["rounds"] = sum(sample.round is not None and sample.status == "ok" for sample in samples) or None
         values["started_at"] = min(sample.started_at for sample in samples)
@@ -226,7 +254,9 @@ def read_table(path: str | Path) -> tuple[Row, ...]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a byte order mark
             reader = csv.reader(file)
-            header = next(reader, [])
+            header = next(reader, None)
+            if header is None:
+                raise FileError(f"{path}: the file is empty; name a CSV that `hvt-bench sweep` wrote")
             _check_header(path, header)
             return tuple(_row(path, reader.line_num, header, line) for line in reader if line)
     except FileNotFoundError:
@@ -307,5 +337,6 @@ def _cell_text(name: str, value: Value) -> str:
         return ""
     if name in _SCALED and isinstance(value, int):
         divisor, _, digits = _SCALED[name]
-        return f"{value / divisor:.{digits}f}"
+        scaled = value / divisor
+        return f"{scaled:.{digits}f}" if scaled >= 0.1 or not value else f"{scaled:.3g}"
     return f"{value:.3g}" if isinstance(value, float) and value < 1000 else csv_text(value)

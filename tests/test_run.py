@@ -295,3 +295,41 @@ def test_a_file_that_is_not_ours_is_left_alone_beside_a_journal_that_is(path):
     with pytest.raises(FileError, match="this is no table of hvt-bench"):
         go(make_sweep(), path)
     assert path.read_text() == "my,own,notes\n"
+
+
+def test_a_failed_round_is_told_and_tried_again_though_fewer_rounds_are_asked_for(path):
+    go(make_sweep(rounds=3), path, executor=ScriptedExecutor({(2, 2): WorkerTimeoutError("ran too long")}))
+    assert visits_of(go(make_sweep(rounds=2), path)) == []
+    assert [row["status"] for row in read_table(path)] == ["timeout", "ok"]
+    assert visits_of(go(make_sweep(rounds=2), path, retry=["timeout"])) == [(2, 2, "ok")]
+    assert [row["status"] for row in read_table(path)] == ["ok", "ok"]
+
+
+def test_a_row_names_the_machine_of_its_own_measurement(path):
+    moved = ENVIRONMENT.model_copy(update={"hostname": "otherhost", "git_commit": "abc"})
+    go(make_sweep(depths=(2,)), path)
+    go(make_sweep(depths=(2, 4)), path, describe=lambda device: moved)
+    assert [row["hostname"] for row in read_table(path)] == ["testhost", "otherhost"]
+    go(make_sweep(depths=(2, 4)), path)
+    assert [row["hostname"] for row in read_table(path)] == ["testhost", "otherhost"]
+
+
+def test_a_csv_and_its_journal_move_under_the_same_name(path):
+    go(make_sweep(), path)
+    started_at = json.loads(journal_of(path).read_text().splitlines()[0])["run"]["started_at"]
+    taken = path.with_name(f"run.s.{started_at.replace('-', '').replace(':', '')}.csv")
+    taken.write_text("older")
+    moved = go(make_sweep(), path, fresh=True)[0].moved
+    assert [file.name.removeprefix(taken.stem) for file in moved] == ["-2.csv", "-2.journal.jsonl"]
+    assert taken.read_text() == "older"
+
+
+def test_a_refused_sweep_makes_no_folder(tmp_path):
+    with pytest.raises(HvtBenchError, match="on fire"):
+        go(make_sweep(), tmp_path / "new" / "run.csv", executor=ScriptedExecutor({"cpu": RuntimeError("on fire")}))
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_folder_of_the_table_is_made(tmp_path):
+    go(make_sweep(), tmp_path / "new" / "folder" / "run.csv")
+    assert len(read_table(tmp_path / "new" / "folder" / "run.csv")) == 2

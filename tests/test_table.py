@@ -64,6 +64,7 @@ def test_a_torn_last_line_is_passed_over_and_written_over(tmp_path, cut):
     path = tmp_path / "j"
     with Journal(path) as journal:
         journal.append("run", [START])
+        journal.append("cell", [POINT.columns()])
         journal.append("sample", [sample(0).model_dump(mode="json")])
         journal.append("sample", [sample(1).model_dump(mode="json")])
     path.write_bytes(path.read_bytes()[:-cut])
@@ -77,6 +78,7 @@ def test_a_later_sample_of_a_round_replaces_an_earlier_one(tmp_path):
     path = tmp_path / "j"
     with Journal(path) as journal:
         journal.append("run", [START])
+        journal.append("cell", [POINT.columns()])
         journal.append("sample", [sample(0, "oom", "no room").model_dump(mode="json")])
         journal.append("sample", [sample(0).model_dump(mode="json")])
     assert [s.status for s in read_journal(path).samples.values()] == ["ok"]
@@ -93,13 +95,15 @@ def test_a_later_sample_of_a_round_replaces_an_earlier_one(tmp_path):
         "null",
         '{"cell": 3}',
         '{"run": {"sweep": "s", "started_at": "", "environments": []}}',
+        json.dumps({"sample": sample(0, latency={"pass_ms": "long"}).model_dump()}),
+        json.dumps({"sample": sample(0).model_dump() | {"point_id": "x"}}),  # of a cell that is not there
         "[" * 100_000,
     ],
 )
 def test_what_is_no_journal_is_refused_with_its_line(tmp_path, line):
     path = tmp_path / "j"
-    path.write_text(json.dumps({"run": START}) + "\n" + line + "\n")
-    with pytest.raises(FileError, match=r"j:2: this is no line of an hvt-bench journal; move the file away"):
+    path.write_text("\n".join([json.dumps({"run": START}), json.dumps({"cell": POINT.columns()}), line, ""]))
+    with pytest.raises(FileError, match=r"j:3: this is no line of an hvt-bench journal; move the file away"):
         read_journal(path)
 
 
@@ -124,7 +128,7 @@ def test_lines_are_on_disk_before_append_returns(tmp_path):
 
 
 def row_of(*samples):
-    return collect(POINT.columns(), samples, {"cpu": ENVIRONMENT})
+    return collect(POINT.columns(), samples, ENVIRONMENT)
 
 
 def test_a_row_sums_up_the_rounds():
@@ -253,7 +257,7 @@ def test_an_older_file_lacks_columns_and_a_newer_one_has_more(tmp_path):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "run.csv:1: this is no table of hvt-bench: the column 'point_id' is missing"),
+        ("", "run.csv: the file is empty; name a CSV that `hvt-bench sweep` wrote"),
         ("a,b\n1,2\n", "run.csv:1: this is no table of hvt-bench: the column 'point_id' is missing"),
         ("point_id,model,status\nx,y\n", "run.csv:2: 2 values under 3 columns; the line is damaged"),
         ("point_id,model,status,macs\nx,y,ok,much\n", "run.csv:2: macs: 'much' cannot be read as int"),
@@ -283,13 +287,13 @@ def test_what_cannot_be_read_at_all_is_refused(tmp_path):
 def test_markdown_shows_the_columns_that_vary():
     rows = [
         Row({"model": "m", "status": "ok", "depth": 6, "macs": 2_402_020_608, "latency_ms": 1234.5, "in_chans": 3}),
-        Row({"model": "m", "status": "ok", "depth": 12, "macs": 10_000_000, "latency_ms": 0.01234, "in_chans": 3}),
+        Row({"model": "m", "status": "ok", "depth": 12, "macs": 1_234_567, "latency_ms": 0.01234, "in_chans": 3}),
     ]
     assert markdown(rows) == (
         "| model   |   depth |   macs (G) |   latency_ms |\n"
         "|---------|---------|------------|--------------|\n"
         "| m       |       6 |       2.40 |       1234.5 |\n"
-        "| m       |      12 |       0.01 |       0.0123 |"
+        "| m       |      12 |    0.00123 |       0.0123 |"
     )
 
 
