@@ -24,19 +24,15 @@ class Protocol(Record):
         str, Field(pattern=r"^(cpu|mps|cuda:\d+)$"), Column("where the network ran: `cpu`, `cuda:0`, `mps`")
     ]
     dtype: Annotated[Dtype, Column("number format of weights and images")] = "float32"
-    batch_size: Annotated[int, Field(ge=1), Column("images of one forward pass", "", "batch size")]
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000), Column("images of one forward pass", "", "batch size")]
     attention: Annotated[
         Attention, Column("`sdpa`: PyTorch's fused attention; `eager`: its two products written out")
     ] = "sdpa"
-    warmup_s: Annotated[
-        float, Field(ge=0, allow_inf_nan=False), Column("warm-up before timing, at least; 3 passes too", "s")
-    ]
-    min_time_s: Annotated[
-        float, Field(gt=0, allow_inf_nan=False), Column("timed passes of one round, at least", "s")
-    ] = 2.0
-    rounds: Annotated[int, Field(ge=1)] = 3
+    warmup_s: Annotated[float, Field(ge=0, le=3600), Column("warm-up before timing, at least; 3 passes too", "s")]
+    min_time_s: Annotated[float, Field(gt=0, le=3600), Column("timed passes of one round, at least", "s")] = 2.0
+    rounds: Annotated[int, Field(ge=1, le=1000)] = 3
     """Rounds asked for; the column `rounds` says how many there are."""
-    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     """Time limit of one round, in seconds; a round past it is ended and becomes a row with status `timeout`."""
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Union, get_args, get_origin
+from typing import TYPE_CHECKING, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hvt_bench.errors import unknown
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 class Record(BaseModel):
@@ -74,7 +78,32 @@ def explain(error: ValidationError, known: Mapping[str, object]) -> list[tuple[t
         elif issue["type"] == "value_error":
             text = str(issue["ctx"]["error"])
         else:
-            message = issue["msg"][0].lower() + issue["msg"][1:]
-            text = f"{key}: {value!r} does not fit: {message.removeprefix('input ')}"
+            text = f"{key}: {value!r} does not fit: {_demand(issue)}"
         found.append((place, text))
     return found
+
+
+def _demand(issue: ErrorDetails) -> str:
+    """Say what a value should be, in the words of a YAML file where pydantic has those of Python."""
+    wanted, value = _DEMANDS.get(issue["type"]), issue["input"]
+    if wanted is None:
+        message = issue["msg"][0].lower() + issue["msg"][1:]
+        return message.removeprefix("input ")
+    if issue["type"] in ("int_type", "float_type") and isinstance(value, str):
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(value)
+            spelt = f"{number:.0f}" if number.is_integer() and number < 1e18 else repr(number)
+            return f"{wanted}; YAML reads {value} as text, so write {spelt}"
+    return wanted
+
+
+_DEMANDS = {  # by pydantic's name of the mistake
+    "int_type": "should be a whole number",
+    "float_type": "should be a number",
+    "bool_type": "should be true or false",
+    "string_type": "should be text; put it in quotes if it is meant",
+    "tuple_type": "should be a list, such as [a, b]",
+    "dict_type": "should be a mapping of 'key: value' lines",
+    "too_short": "should not be empty",
+    "string_pattern_mismatch": "should be letters, digits, '.', '_' and '-', a letter or digit first",
+}

@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from hvt_bench.environment import resolve_device
-from hvt_bench.errors import ConfigError, FieldError, FileError, RequestError, unknown
+from hvt_bench.errors import ConfigError, FieldError, FileError, RequestError, plural, unknown
 from hvt_bench.metrics import METRICS
-from hvt_bench.models import model_name, override, parse_model
+from hvt_bench.models import VARIANTS, make_config, model_name, override, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.point import SWEEPABLE, InvalidCell, Point, Protocol
 from hvt_bench.records import Record, explain
@@ -69,6 +69,8 @@ def load_sweep(path: str | Path, device: str | None = None) -> Sweep:
     asked = _validate(file)
     _check_dictionaries(file, asked)
     models = _parse_models(file, asked)
+    if device and (section := next((s for s in ("axes", "grid") if "device" in getattr(asked, s)), None)):
+        raise file.error((section, "device"), "the file compares devices; leave --device out, or this line")
     settled = _settle(file, ("protocol",), asked.protocol | ({"device": device} if device else {}))
     _check_axes(file, asked, models, settled)
     found = list(_cells(file, asked, models, settled))
@@ -76,12 +78,16 @@ def load_sweep(path: str | Path, device: str | None = None) -> Sweep:
     for cell in found:
         cells.setdefault(cell.point_id, cell)
     metrics = tuple(metric for metric in METRICS if metric in asked.measure)
-    return Sweep(asked.name, tuple(cells.values()), metrics, len(found) - len(cells))
+    sweep = Sweep(asked.name, tuple(cells.values()), metrics, len(found) - len(cells))
+    if not sweep.points:
+        reason = sweep.invalid[0].reason
+        raise file.error(("models",), f"none of the {plural(len(cells), 'cell')} can be built; the first: {reason}")
+    return sweep
 
 
 def _validate(file: YamlFile) -> SweepFile:
     try:
-        return SweepFile.model_validate_json(json.dumps(file.data, default=str))
+        return SweepFile.model_validate_json(json.dumps(file.data))
     except ValidationError as error:
         raise _first_error(file, error, SweepFile.model_fields) from None
 
@@ -101,6 +107,11 @@ def _check_dictionaries(file: YamlFile, asked: SweepFile) -> None:
     if both:
         key = sorted(both)[0]
         raise file.error(("grid", key), f"'{key}' stands under axes and under grid; keep one of them")
+    batch_size = "swept" if "batch_size" in asked.grid else asked.protocol.get("batch_size", "auto")
+    if "device" in asked.axes | asked.grid and batch_size == "auto":
+        section = "axes" if "device" in asked.axes else "grid"
+        sentence = "batch_size is auto, which differs from device to device; give one under protocol"
+        raise file.error((section, "device"), sentence)
     for key in asked.protocol:
         if key not in Protocol.model_fields:
             raise file.error(("protocol", key), unknown("key", key, Protocol.model_fields))
@@ -114,6 +125,8 @@ def _parse_models(file: YamlFile, asked: SweepFile) -> dict[str, ModelConfig]:
         except ConfigError as error:
             raise file.error(("models", index), str(error)) from None
         name = model_name(model)
+        if name in VARIANTS and config != make_config(name, {}):
+            raise file.error(("models", index), f"the name '{name}' is that of another network; take a name of its own")
         if name in models:
             raise file.error(("models", index), f"the model '{name}' stands here twice; give one of them a name")
         models[name] = config

@@ -114,7 +114,12 @@ def _value(path: Path, node: yaml.Node, place: Place, lines: dict[Place, int]) -
             lines[(*place, key)] = line
             mapping[key] = _value(path, value_node, (*place, key), lines)
         return mapping
-    return _scalar(path, node)
+    value = _scalar(path, node)
+    if not isinstance(value, str | int | float | None):
+        line = node.start_mark.line + 1
+        kind = type(value).__name__
+        raise FileError(f"{path}:{line}: YAML reads '{node.value}' as a {kind}; put it in quotes if text is meant")
+    return value
 
 
 def _scalar(path: Path, node: yaml.Node) -> Any:

@@ -160,7 +160,7 @@ def nothing_is_built(monkeypatch):
         ("vit_tiny", {"pool_stages": 1}, "unknown key 'pool_stages'"),
         ("vit_tiny", {"dept": 3}, "did you mean 'depth'?"),
         ("vit_tiny", {"depth": 0}, "depth: 0 does not fit: should be greater than or equal to 1"),
-        ("vit_tiny", {"depth": "12"}, "depth: '12' does not fit: should be a valid integer"),
+        ("vit_tiny", {"depth": "12"}, "depth: '12' does not fit: should be a whole number"),
         ("hvt_s_1", {"pool": "mean"}, "pool: 'mean' does not fit: should be 'max', 'avg' or 'conv_dw'"),
         ("hvt_s_1", {"pool_stages": -1}, "pool_stages: -1 does not fit"),
         ("hvt_s_1", {"blocks_per_stage": 0}, "blocks_per_stage: 0 does not fit"),

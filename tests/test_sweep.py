@@ -138,26 +138,30 @@ HEAD = "name: x\nmodels: [hvt_s_1]\nprotocol: {device: cpu}\n"
     [
         ("modles: [hvt_s_1]\nname: x\n", 1, "unknown key 'modles'; did you mean 'models'?"),
         ("name: x\n", 1, "'models' is missing"),
-        ("name: x\nmodels: hvt_s_1\n", 2, "models: 'hvt_s_1' does not fit: should be a valid array"),
-        ("name: x\nmodels: []\n", 2, "models: [] does not fit: tuple should have at least 1 item"),
-        ("name: x\nmodels: [hvt_s_1, hvt_s_9]\n", 2, "unknown model 'hvt_s_9'; did you mean 'hvt_s_4'?"),
+        ("name: x\nmodels: hvt_s_1\n", 2, "models: 'hvt_s_1' does not fit: should be a list, such as"),
+        ("name: x\nmodels: []\n", 2, "models: [] does not fit: should not be empty"),
+        (
+            "name: x\nmodels: [hvt_s_1, hvt_s_9]\n",
+            2,
+            "unknown model 'hvt_s_9'; did you mean 'hvt_s_4' or 'hvt_s_3' or 'hvt_s_2'?",
+        ),
         ("name: x\nmodels:\n- hvt_s_1\n- 7\n", 4, "a model is a name, such as hvt_s_1, or a mapping"),
         ("name: x\nmodels:\n- {family: hvt, depht: 3}\n", 3, "family hvt: unknown key 'depht'; did you mean 'depth'?"),
         ("name: x\nmodels:\n- hvt_s_1\n- hvt_s_1\n", 4, "the model 'hvt_s_1' stands here twice"),
-        ("name: x y\nmodels: [hvt_s_1]\n", 1, "name: 'x y' does not fit: string should match pattern"),
-        ("name: off\nmodels: [hvt_s_1]\n", 1, "name: False does not fit: should be a valid string"),
+        ("name: x y\nmodels: [hvt_s_1]\n", 1, "name: 'x y' does not fit: should be letters, digits"),
+        ("name: off\nmodels: [hvt_s_1]\n", 1, "name: False does not fit: should be text; put it in quotes"),
         (HEAD + "axes:\n  dept: [1]\n", 5, "unknown axis 'dept'; did you mean 'depth'?"),
         (HEAD + "axes:\n  distilled: [true]\n", 5, "unknown axis 'distilled'"),
         (
             HEAD + "axes:\n  depth: [6,\n    no]\n",
             6,
-            "family hvt: depth: False does not fit: should be a valid integer",
+            "family hvt: depth: False does not fit: should be a whole number",
         ),
         (HEAD + "axes:\n  depth: [014.5]\n", 5, "family hvt: depth: 14.5 does not fit"),
         (HEAD + "axes:\n  depth: [0]\n", 5, "family hvt: depth: 0 does not fit: should be greater than or equal to 1"),
         (HEAD + "axes:\n  depth: [6, 6]\n", 5, "depth: 6 stands here twice"),
-        (HEAD + "axes:\n  depth: []\n", 5, "depth: [] does not fit: tuple should have at least 1 item"),
-        (HEAD + "axes:\n  depth: 6\n", 5, "depth: 6 does not fit: should be a valid array"),
+        (HEAD + "axes:\n  depth: []\n", 5, "depth: [] does not fit: should not be empty"),
+        (HEAD + "axes:\n  depth: 6\n", 5, "depth: 6 does not fit: should be a list, such as"),
         (HEAD + "axes: {depth: [6]}\ngrid:\n  depth: [6]\n", 6, "'depth' stands under axes and under grid"),
         (HEAD + "axes:\n  batch_size: [0]\n", 5, "batch_size: 0 does not fit: should be greater than or equal to 1"),
         (HEAD + "axes:\n  dtype:\n  - float32\n  - float8\n", 7, "dtype: 'float8' does not fit: should be 'float32'"),
@@ -178,3 +182,46 @@ def test_too_many_cells_are_refused(load):
     numbers = ", ".join(map(str, range(1, 400)))
     with pytest.raises(FileError, match="make 159,201 cells, more than 100,000; take fewer"):
         load(HEAD + f"grid: {{num_classes: [{numbers}], in_chans: [{numbers}]}}\n")
+
+
+def test_a_device_that_the_file_sweeps_is_not_replaced(load, two_devices):
+    text = "name: d\nmodels: [hvt_s_1]\naxes:\n  device: [cpu, cuda]\nprotocol: {batch_size: 2}\n"
+    assert [p.device for p in load(text).points] == ["cuda:0", "cpu"]
+    with pytest.raises(FileError, match=r":4: the file compares devices; leave --device out"):
+        load(text, device="cpu")
+
+
+def test_devices_are_compared_at_one_batch_size(load, two_devices):
+    with pytest.raises(FileError, match=r":4: batch_size is auto, which differs from device to device; give one"):
+        load("name: d\nmodels: [hvt_s_1]\naxes:\n  device: [cpu, cuda]\n")
+    assert len(load("name: d\nmodels: [hvt_s_1]\ngrid: {device: [cpu, cuda], batch_size: [1, 2]}\n").points) == 4
+
+
+@pytest.fixture
+def two_devices(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+
+
+def test_a_sweep_of_nothing_is_refused(load):
+    with pytest.raises(
+        FileError, match=r":2: none of the 1 cell can be built; the first: pool_stages 1 and blocks_per"
+    ):
+        load("name: n\nmodels: [hvt_s_1]\ngrid: {pool_stages: [1], blocks_per_stage: [4]}\n")
+
+
+def test_the_name_of_a_variant_means_that_variant(load):
+    assert load("name: n\nmodels: [{variant: hvt_s_1, name: hvt_s_1}]\nprotocol: {device: cpu}\n").points
+    with pytest.raises(FileError, match=r":2: the name 'hvt_s_2' is that of another network; take a name of its own"):
+        load("name: n\nmodels: [{variant: hvt_s_1, name: hvt_s_2}]\n")
+
+
+def test_a_date_is_no_name(load):
+    with pytest.raises(FileError, match=r":1: YAML reads '2026-01-31' as a date; put it in quotes if text is meant"):
+        load("name: 2026-01-31\nmodels: [hvt_s_1]\n")
+
+
+@pytest.mark.parametrize("field", ["img_size", "embed_dim", "depth", "num_classes", "num_heads", "in_chans"])
+def test_a_size_beyond_all_measure_is_refused_before_anything_is_counted(load, field):
+    with pytest.raises(FileError, match=rf"{field}: 20000000 does not fit: should be less than or equal to"):
+        load(f"name: n\nmodels: ['hvt_s_1:{field}=20000000']\n")

@@ -1,5 +1,3 @@
-import datetime
-
 import pytest
 
 from hvt_bench.errors import FileError
@@ -78,7 +76,6 @@ def test_an_error_points_at_its_place_or_at_the_nearest_above(write):
         ("1e6", "1e6"),  # a YAML 1.1 trap: text; a strict record refuses it
         ("1.0e+6", 1e6),
         ("auto", "auto"),
-        ("2024-01-02", datetime.date(2024, 1, 2)),
         ("[1, [2, a]]", [1, [2, "a"]]),
         ("{b: {c: 1}}", {"b": {"c": 1}}),
         ("[]", []),

@@ -48,16 +48,16 @@ class ModelConfig(Record):
 class TransformerConfig(ModelConfig):
     """The fields that all vision transformers here share."""
 
-    img_size: Annotated[int, Field(ge=1), Column("side of the square input image", "px", "image size")] = 224
-    patch_size: Annotated[int, Field(ge=1), Column("side of one patch; divides the image size", "px")] = 16
-    in_chans: Annotated[int, Field(ge=1), Column("channels of the input image")] = 3
-    num_classes: Annotated[int, Field(ge=1), Column("classes of the linear classifier")] = 1000
-    embed_dim: Annotated[int, Field(ge=1), Column("width of a token", "", "embedding width")] = 384
-    depth: Annotated[int, Field(ge=1), Column("number of blocks")] = 12
-    num_heads: Annotated[int, Field(ge=1), Column("attention heads of a block")] = 6
-    mlp_ratio: Annotated[float, Field(gt=0, allow_inf_nan=False), Column("hidden width of the MLP over embed_dim")] = (
-        4.0
+    img_size: Annotated[int, Field(ge=1, le=100_000), Column("side of the square input image", "px", "image size")] = (
+        224
     )
+    patch_size: Annotated[int, Field(ge=1, le=100_000), Column("side of one patch; divides the image size", "px")] = 16
+    in_chans: Annotated[int, Field(ge=1, le=100_000), Column("channels of the input image")] = 3
+    num_classes: Annotated[int, Field(ge=1, le=10_000_000), Column("classes of the linear classifier")] = 1000
+    embed_dim: Annotated[int, Field(ge=1, le=1_000_000), Column("width of a token", "", "embedding width")] = 384
+    depth: Annotated[int, Field(ge=1, le=1000), Column("number of blocks")] = 12
+    num_heads: Annotated[int, Field(ge=1, le=100_000), Column("attention heads of a block")] = 6
+    mlp_ratio: Annotated[float, Field(gt=0, le=1000), Column("hidden width of the MLP over embed_dim")] = 4.0
     qkv_bias: Annotated[bool, Column("whether the query, key and value projection has a bias")] = True
     global_pool: Annotated[
         GlobalPool, Column("what the head reads: `avg` (mean of the tokens) or `token` (the class token)")
