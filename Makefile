@@ -13,8 +13,8 @@ help: ## what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 sweep: setup ## measure HVT and DeiT along five axes: reports/run.csv
-	$(BIN)/hvt-bench sweep sweeps/scaling.yaml
-	@echo 'To use hvt-bench by its name in this shell: source $(BIN)/activate'
+	@$(BIN)/hvt-bench sweep sweeps/scaling.yaml; status=$$?; \
+	echo 'To use hvt-bench by its name in this shell: source $(BIN)/activate'; exit $$status
 
 plot: setup ## draw reports/run.csv
 	$(BIN)/hvt-bench plot reports/run.csv

@@ -19,8 +19,10 @@ def write_whole(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside.write_bytes(content)
         beside.replace(path)
+    except FileExistsError:
+        raise FileError(f"{path}: cannot be written: {path.parent} is a file; give --out another path") from None
     except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror}") from None
+        raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()

@@ -9,11 +9,13 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from hvt_bench.errors import ConfigError, CountError
+from hvt_bench.errors import ConfigError, CountError, plural
 from hvt_bench.metrics.complexity import count
 from hvt_bench.models import parse_model
 from hvt_bench.records import Record, explain
 from hvt_bench.yaml_file import load_yaml
+
+MANY_TIMES = 10  # from here on a percentage is no longer read at a glance
 
 Quantity = Literal["params", "macs", "fvcore_flops", "activations"]
 
@@ -41,7 +43,6 @@ class Verdict:
     """How one model stands."""
 
     model: str
-    line: int
     held: Mapping[str, int]
     breaches: tuple[Breach, ...] = ()
     error: str | None = None
@@ -74,15 +75,14 @@ def check_budgets(path: str | Path) -> list[Verdict]:
             config = parse_model(model)
         except ConfigError as error:
             raise file.error(place, str(error)) from None
-        line = file.lines[place]
         try:
             found = count(config).model_dump()
         except CountError as error:
-            verdicts.append(Verdict(model, line, {}, error=str(error)))
+            verdicts.append(Verdict(model, {}, error=str(error)))
             continue
         breaches = [Breach(name, found[name], budget) for name, budget in budgets.items() if found[name] != budget]
         held: dict[str, int] = {name: budget for name, budget in budgets.items() if found[name] == budget}
-        verdicts.append(Verdict(model, line, held, tuple(breaches)))
+        verdicts.append(Verdict(model, held, tuple(breaches)))
     return verdicts
 
 
@@ -93,11 +93,8 @@ def render_text(verdicts: list[Verdict]) -> str:
     for verdict in sorted(verdicts, key=lambda verdict: not verdict.ok):
         mark = "ok    " if verdict.ok else "BROKEN"
         lines.append(f"{mark}  {verdict.model:<{width}}  {_findings(verdict)}")
-    broken = sum(not verdict.ok for verdict in verdicts)
-    if broken:
-        lines.append(f"{broken} of {len(verdicts)} models left their budgets")
-    else:
-        lines.append(f"all {len(verdicts)} models keep their budgets")
+    kept = sum(verdict.ok for verdict in verdicts)
+    lines.append(f"{kept} of {plural(len(verdicts), 'model')} kept their budgets")
     return "\n".join(lines)
 
 
@@ -116,4 +113,5 @@ def _findings(verdict: Verdict) -> str:
 def _percent(breach: Breach) -> str:
     if breach.budget == 0:
         return "from 0"
-    return f"{100 * (breach.measured - breach.budget) / breach.budget:+.2f} %"
+    ratio = breach.measured / breach.budget
+    return f"{100 * (ratio - 1):+.2f} %" if ratio < MANY_TIMES else f"{ratio:.3g} times the budget"

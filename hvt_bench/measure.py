@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,10 +23,6 @@ from hvt_bench.point import Point
 from hvt_bench.row import Sample, Status
 
 SEED = 0
-OOM_ADVICE = {
-    True: "take a smaller batch_size, or give --memory-limit more MiB if the machine has them",
-    False: "take a smaller batch_size",
-}
 
 
 @dataclass(frozen=True)
@@ -86,14 +83,18 @@ def _sampling(point: Point, number: int | None, found: dict[str, Any]) -> Iterat
             seconds=round(time.perf_counter() - start, 3),
         )
     except Exception as failure:
-        status, error = _diagnose(failure, point.device)
+        status, error = _diagnose(failure, point)
 
 
-def _diagnose(failure: Exception, device: str) -> tuple[Status, str]:
+def _diagnose(failure: Exception, point: Point) -> tuple[Status, str]:
     """Say what a failure means: a status, and a reason that a person can act on."""
     text = " ".join(str(failure).split())[:500] or type(failure).__name__
     if is_out_of_memory(failure):
-        return "oom", f"out of memory: {text}; {OOM_ADVICE[device == 'cpu']}"
+        asked = re.search(r"tried to allocate ([\d.]+ \w+)", text, re.IGNORECASE)
+        what = f"out of memory, tried to allocate {asked[1]}" if asked else "out of memory"
+        advice = "take a smaller " + ("batch_size" if point.batch_size > 1 else "network or image")
+        more = ", or give --memory-limit more MiB if the machine has them" if point.device == "cpu" else ""
+        return "oom", f"{what}; {advice}{more}"
     return "error", text if isinstance(failure, CountError) else f"{type(failure).__name__}: {text}"
 
 

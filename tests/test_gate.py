@@ -26,18 +26,18 @@ def test_budgets_that_hold(write):
     verdicts = check_budgets(write("budgets: {hvt_ti_1: {macs: 642299520, params: 5735656}}\n"))
     assert [v.ok for v in verdicts] == [True]
     assert render_text(verdicts) == (
-        "ok      hvt_ti_1  macs 642,299,520; params 5,735,656\nall 1 models keep their budgets"
+        "ok      hvt_ti_1  macs 642,299,520; params 5,735,656\n1 of 1 model kept their budgets"
     )
 
 
 def test_a_broken_budget_says_by_how_much_and_stands_last(write):
     text = "budgets:\n  hvt_ti_1: {macs: 635876525, params: 5735656}\n  deit_tiny: {params: 5717416}\n"
     verdicts = check_budgets(write(text))
-    assert [(v.model, v.line, v.ok) for v in verdicts] == [("hvt_ti_1", 2, False), ("deit_tiny", 3, True)]
+    assert [(v.model, v.ok) for v in verdicts] == [("hvt_ti_1", False), ("deit_tiny", True)]
     assert render_text(verdicts) == (
         "ok      deit_tiny  params 5,717,416\n"
         "BROKEN  hvt_ti_1   macs 642,299,520, budget 635,876,525: +6,422,995 (+1.01 %); params 5,735,656\n"
-        "1 of 2 models left their budgets"
+        "1 of 2 models kept their budgets"
     )
 
 
@@ -66,17 +66,26 @@ def test_a_network_that_cannot_be_counted_is_broken(write, monkeypatch):
     ("text", "line", "sentence"),
     [
         ("budget: {}\n", 1, "unknown key 'budget'; did you mean 'budgets'?"),
-        ("budgets: {}\n", 1, "budgets: {} does not fit: dictionary should have at least 1 item"),
-        ("budgets:\n  hvt_s_1: {}\n", 2, "hvt_s_1: {} does not fit: dictionary should have at least 1 item"),
-        ("budgets:\n  hvt_s_9: {macs: 1}\n", 2, "unknown model 'hvt_s_9'; did you mean 'hvt_s_4'?"),
+        ("budgets: {}\n", 1, "budgets: {} does not fit: should not be empty"),
+        ("budgets:\n  hvt_s_1: {}\n", 2, "hvt_s_1: {} does not fit: should not be empty"),
+        (
+            "budgets:\n  hvt_s_9: {macs: 1}\n",
+            2,
+            "unknown model 'hvt_s_9'; did you mean 'hvt_s_4' or 'hvt_s_3' or 'hvt_s_2'?",
+        ),
         ("budgets:\n  hvt_s_1:\n    flops: 1\n", 3, "'flops' cannot have a budget; these can: params, macs"),
-        ("budgets:\n  hvt_s_1:\n    macs: 2.4e9\n", 3, "macs: '2.4e9' does not fit: should be a valid integer"),
-        ("budgets:\n  hvt_s_1:\n    macs: off\n", 3, "macs: False does not fit: should be a valid integer"),
+        ("budgets:\n  hvt_s_1:\n    macs: 2.4e9\n", 3, "macs: '2.4e9' does not fit: should be a whole number"),
+        ("budgets:\n  hvt_s_1:\n    macs: off\n", 3, "macs: False does not fit: should be a whole number"),
         ("budgets:\n  hvt_s_1:\n    macs: -1\n", 3, "macs: -1 does not fit: should be greater than or equal to 0"),
-        ("budgets:\n  hvt_s_1: 5\n", 2, "hvt_s_1: 5 does not fit: should be a valid dictionary"),
+        ("budgets:\n  hvt_s_1: 5\n", 2, "hvt_s_1: 5 does not fit: should be a mapping"),
     ],
 )
 def test_a_mistake_is_a_sentence_with_file_and_line(write, tmp_path, text, line, sentence):
     with pytest.raises(FileError) as caught:
         check_budgets(write(text))
     assert str(caught.value).startswith(f"{tmp_path}/budgets.yaml:{line}: {sentence}")
+
+
+def test_a_budget_that_is_far_off_is_told_in_multiples(write):
+    verdicts = check_budgets(write("budgets: {hvt_ti_1: {params: 1000}}\n"))
+    assert "params 5,735,656, budget 1,000: +5,734,656 (5.74e+03 times the budget)" in render_text(verdicts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -222,24 +223,25 @@ def meta_copy(module: nn.Module) -> nn.Module:
 
 def _running_in(module: nn.Module | None) -> str:
     """Say which submodule's forward is running, such as `in module 'blocks.3.attn'`, by the call stack."""
-    names = {id(child): name for name, child in module.named_modules()} if module is not None else {}
+    frames: list[FrameType] = []
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        name = names.get(id(frame.f_locals.get("self")))
-        if name:
-            return f"in module '{name}'"
+        frames.insert(0, frame)
         frame = frame.f_back
-    return "at the top of the network"
+    return _innermost(module, frames) if module is not None else "at the top of the network"
 
 
 def failed_in(module: nn.Module, error: BaseException) -> str:
     """Say which submodule's forward raised `error`, by its traceback."""
+    return _innermost(module, [frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+
+
+def _innermost(module: nn.Module, frames: Sequence[FrameType]) -> str:
+    """Name the submodule whose method is the last of `frames`, which go inwards."""
     names = {id(child): name for name, child in module.named_modules()}
-    where, trace = "", error.__traceback__
-    while trace is not None:
-        where = names.get(id(trace.tb_frame.f_locals.get("self"))) or where
-        trace = trace.tb_next
-    return f"in module '{where}'" if where else "at the top of the network"
+    running = [names.get(id(frame.f_locals.get("self")), "") for frame in frames]
+    inner = next((name for name in reversed(running) if name), "")
+    return f"in module '{inner}'" if inner else "at the top of the network"
 
 
 class Repeats:
