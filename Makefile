@@ -6,7 +6,7 @@ UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 BIN := .venv/bin
 SYNC := $(UV) sync --locked --compile-bytecode --quiet
 
-.PHONY: sweep plot check test test-quick test-lowest lint bench setup help
+.PHONY: sweep plot check test test-quick test-lowest lint bench counters setup help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -40,6 +40,10 @@ lint: setup ## style and types
 
 bench: setup ## speed and memory of hvt-bench itself
 	$(BIN)/python -m tests.benchmarks
+
+counters: $(UV) ## what fvcore, DeepSpeed, ptflops, thop and others say of DeiT-Ti
+	UV_PROJECT_ENVIRONMENT=.venv-counters $(UV) sync --locked --quiet --no-default-groups --group counters
+	.venv-counters/bin/python -m tests.benchmarks.other_counters
 
 setup: $(UV)
 	@test -d .venv || echo 'setting up .venv: about 3 GB, most of it PyTorch with CUDA'
