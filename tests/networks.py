@@ -4,8 +4,10 @@ import math
 
 import torch
 from hypothesis import strategies as st
+from torch import nn
 
 from hvt_bench.errors import ConfigError
+from hvt_bench.metrics.complexity import count
 from hvt_bench.models import make_config
 from tests.golden.fill import weights_for
 
@@ -124,3 +126,21 @@ def _norm(x, weights, at):
 
 def _linear(x, weights, at):
     return x @ weights[at + ".weight"].T + weights[at + ".bias"]
+
+
+class Calls(nn.Module):
+    """A network that is one function of itself and its inputs."""
+
+    def __init__(self, function, **modules):
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            setattr(self, name, module)
+
+    def forward(self, *inputs):
+        return self.function(self, *inputs)
+
+
+def macs(function, *sizes, **modules):
+    network = function if isinstance(function, nn.Module) else Calls(lambda _, *x: function(*x))
+    return count(network, *(torch.empty(size) for size in sizes)).macs

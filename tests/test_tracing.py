@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hvt_bench.errors import CountError
-from hvt_bench.metrics.tracing import Repeats, ShapesOnly, meta_copy
+from hvt_bench.metrics.tracing import ShapesOnly, meta_copy
 
 
 def shapes_only(function, *tensors, device="cpu"):
@@ -242,51 +242,3 @@ def test_a_failure_that_the_network_survives_does_not_confuse_the_name():
     network = Careful()
     with pytest.raises(CountError, match="in module 'right'"), torch.no_grad(), ShapesOnly(network):
         network(torch.zeros(3, 4))
-
-
-# --- Repeats ----------------------------------------------------------------------------------------------------------
-
-
-class Alike(nn.Module):
-    cost_key = "alike"
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(4, 4)
-        self.entered = 0
-
-    def forward(self, x):
-        self.entered += 1
-        return self.layer(x)
-
-
-def test_of_blocks_that_are_alike_one_is_entered_for_each_shape():
-    network = nn.Sequential(Alike(), Alike(), nn.Flatten(0, 1), Alike(), nn.Linear(4, 4), Alike())
-    with torch.no_grad(), Repeats(network) as repeats:
-        assert network(torch.zeros(2, 3, 4)).shape == (6, 4)
-    assert [network[i].entered for i in (0, 1, 3, 5)] == [1, 0, 1, 0]
-    assert repeats.twins == {"1": "0", "5": "3"}
-
-
-def test_a_block_that_says_so_is_always_entered():
-    class Different(Alike):
-        cost_key = None
-
-    network = nn.Sequential(Different(), Different())
-    with torch.no_grad(), Repeats(network) as repeats:
-        network(torch.zeros(3, 4))
-    assert [block.entered for block in network] == [1, 1]
-    assert repeats.twins == {}
-
-
-@pytest.mark.parametrize("size", [(3, 4), (3, 5)])
-def test_blocks_are_themselves_again_afterwards_even_after_a_failure(size):
-    network = nn.Sequential(Alike(), Alike())
-    try:
-        with torch.no_grad(), Repeats(network):
-            network(torch.zeros(size))
-    except RuntimeError:
-        assert size == (3, 5)
-    network(torch.zeros(3, 4))
-    assert network[1].entered == 1
-    assert all("forward" not in vars(block) for block in network)

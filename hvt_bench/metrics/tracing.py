@@ -10,11 +10,11 @@ from __future__ import annotations
 import copy
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import FrameType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,15 @@ from hvt_bench.errors import CountError
 aten = torch.ops.aten
 
 
-class ShapesOnly(TorchDispatchMode):
+class Mode(TorchDispatchMode):
+    """A dispatch mode that nobody compiles, and that so is spared a detour through torch._dynamo at every operator."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class ShapesOnly(Mode):
     """Answer operators with empty tensors of the right shape; let views and arithmetic on sizes through.
 
     Raises CountError at an operator whose output shape depends on the values of a tensor.
@@ -57,7 +65,7 @@ class ShapesOnly(TorchDispatchMode):
     def _answer(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is aten._convolution.default:
             func, args = aten.convolution.default, args[:9]  # before torch 2.13 only this one has a meta kernel
-        tensors = list(_tensors((*args, *kwargs.values())))
+        tensors = list(tensors_in((*args, *kwargs.values())))
         if func.is_view or torch.Tag.inplace_view in func.tags:
             view = func(*args, **kwargs)
             return view if all(map(self._is_real, tensors)) else _answered(view)
@@ -72,6 +80,11 @@ class ShapesOnly(TorchDispatchMode):
         except RuntimeError as error:  # a NotImplementedError, or what repeat_interleave says
             if not isinstance(error, NotImplementedError) and torch.Tag.dynamic_output_shape not in func.tags:
                 raise
+            if func.namespace not in ("aten", "prims") and torch.Tag.dynamic_output_shape not in func.tags:
+                raise CountError(
+                    f"{func.name()} {_running_in(self._module)}: it does not say what shape it gives; "
+                    "torch.library.register_fake teaches it, or count with --executed"
+                ) from None
             raise self._depends_on_data(func) from None
         return _answered(_thawed(outputs, self._device))
 
@@ -82,11 +95,11 @@ class ShapesOnly(TorchDispatchMode):
     def _depends_on_data(self, func: Any) -> CountError:
         return CountError(
             f"{func.name()} {_running_in(self._module)}: the shape or value it gives depends on the "
-            "data, so the cost of this network cannot be read off its shapes"
+            "data, so the cost cannot be read off shapes; --executed counts one real image"
         )
 
 
-class WritesSkipped(TorchDispatchMode):
+class WritesSkipped(Mode):
     """Leaves out operators that write into a tensor, such as the drawing of random weights."""
 
     def __torch_dispatch__(
@@ -106,18 +119,20 @@ _ANSWERED = "_hvt_bench_answered"
 
 def _answered(outputs: Any) -> Any:
     """Mark tensors whose values were not computed."""
-    for output in _tensors((outputs,)):
+    for output in tensors_in((outputs,)):
         setattr(output, _ANSWERED, True)
     return outputs
 
 
-def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
-    """Yield the tensors among arguments, and in lists among them."""
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Yield the tensors among `values`, and in lists, tuples and dictionaries among them."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, list | tuple):
-            yield from _tensors(value)
+            yield from tensors_in(value)
+        elif isinstance(value, dict):
+            yield from tensors_in(value.values())
 
 
 class _Meta(NamedTuple):
@@ -244,46 +259,7 @@ def _innermost(module: nn.Module, frames: Sequence[FrameType]) -> str:
     return f"in module '{inner}'" if inner else "at the top of the network"
 
 
-class Repeats:
-    """Lets each distinct block of a network run once: a repeated one is answered without being entered.
-
-    Blocks are alike if they carry the same `cost_key` and are given inputs of the same shapes. `twins` says for each
-    block that was not entered which one was run in its place.
-    """
-
-    def __init__(self, module: nn.Module, enabled: bool = True) -> None:
-        self.twins: dict[str, str] = {}
-        self._outputs: dict[tuple[Any, ...], tuple[str, tuple[int, ...]]] = {}
-        self._wrapped = list(_outermost_keyed("", module)) if enabled else []
-
-    def __enter__(self) -> Self:
-        for name, child in self._wrapped:
-            child.forward = partial(self._forward, name, (type(child), child.cost_key), child.forward)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for _name, child in self._wrapped:
-            del child.forward
-
-    def _forward(self, name: str, cost_key: object, forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        key = (cost_key, _size(x), x.dtype)
-        if key in self._outputs:
-            self.twins[name], size = self._outputs[key]
-            return x.new_empty(size)
-        y = forward(x)
-        self._outputs[key] = name, _size(y)
-        return y
-
-
-def _outermost_keyed(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules that have a `cost_key` and lie in no other such module, with their paths."""
-    if getattr(module, "cost_key", None) is not None:
-        yield name, module
-        return
-    for child_name, child in module.named_children():
-        yield from _outermost_keyed(f"{name}.{child_name}".removeprefix("."), child)
-
-
-def _size(tensor: Tensor) -> tuple[int, ...]:
+def size_of_traced(tensor: Tensor) -> tuple[int, ...]:
+    """Return the size of a tensor as plain numbers, whether or not the tracer looks on."""
     with _tracing_paused():
         return tuple(tensor.shape)

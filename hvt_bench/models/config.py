@@ -95,6 +95,10 @@ class TransformerConfig(ModelConfig):
         """One image tensor, (B, C, H, W)."""
         return ((batch_size, self.in_chans, self.img_size, self.img_size),)
 
+    def block_arguments(self, attention: Attention) -> tuple[int, int, int, bool, Attention]:
+        """Return what `layers.Block` is made of."""
+        return self.embed_dim, self.num_heads, self.mlp_hidden, self.qkv_bias, attention
+
     def block_macs(self, tokens: int) -> int:
         """Multiply-adds of one block over `tokens` tokens: 4nd² + 2nd·m in products with weights, 2n²d in attention."""
         width = self.embed_dim

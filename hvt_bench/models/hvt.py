@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hvt_bench.models.config import Attention, GlobalPool, TransformerConfig
-from hvt_bench.models.layers import NORM_EPS, Block, PatchEmbed, init_linear, token_table
+from hvt_bench.models.layers import NORM_EPS, Block, PatchEmbed, Recipe, init_linear, stack, token_table
 from hvt_bench.records import Column
 
 Pool = Literal["max", "avg", "conv_dw"]
@@ -96,9 +96,9 @@ class HVTConfig(TransformerConfig):
     @property
     def patch_lens(self) -> tuple[int, ...]:
         """Patch tokens that enter each block, and, last, that leave the network."""
-        lens = [self.num_patches]
+        lens, pooling_blocks = [self.num_patches], self.pooling_blocks
         for block in range(self.depth):
-            lens.append(self.pooled_length(lens[-1]) if block in self.pooling_blocks else lens[-1])
+            lens.append(self.pooled_length(lens[-1]) if block in pooling_blocks else lens[-1])
         return tuple(lens)
 
     @property
@@ -122,13 +122,18 @@ class HVTConfig(TransformerConfig):
 class PoolingBlock(Block):
     """A block that shortens the sequence after its MLP."""
 
-    cost_key = "pooling block"
-
-    def __init__(self, config: HVTConfig, attention: Attention, pooled_len: int) -> None:
-        super().__init__(config, attention)
-        self.special_tokens = config.special_tokens
-        self.pool = _make_pool(config)
-        self.pos_embed = token_table(1, pooled_len, config.embed_dim)
+    def __init__(
+        self,
+        plain: tuple[int, int, int, bool, Attention],
+        pooling: tuple[Pool, int, int, int],
+        pooled_len: int,
+    ) -> None:
+        """Take the arguments of a Block; how it pools, by which kernel and stride, past how many special tokens."""
+        super().__init__(*plain)
+        embed_dim = plain[0]
+        pool, kernel_size, stride, self.special_tokens = pooling
+        self.pool = _make_pool(pool, embed_dim, kernel_size, stride)
+        self.pos_embed = token_table(1, pooled_len, embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, N, D)
         x = super().forward(x)
@@ -137,14 +142,13 @@ class PoolingBlock(Block):
         return torch.cat([special, patches], dim=1) if self.special_tokens else patches  # (B, N', D)
 
 
-def _make_pool(config: HVTConfig) -> nn.Module:
+def _make_pool(pool: Pool, embed_dim: int, kernel_size: int, stride: int) -> nn.Module:
     """Return a layer from (B, D, n) to (B, D, n')."""
-    kernel, stride, width = config.pool_kernel_size, config.pool_stride, config.embed_dim
-    if config.pool == "max":
-        return nn.MaxPool1d(kernel, stride)
-    if config.pool == "avg":
-        return nn.AvgPool1d(kernel, stride)
-    return nn.Conv1d(width, width, kernel, stride, groups=width)
+    if pool == "max":
+        return nn.MaxPool1d(kernel_size, stride)
+    if pool == "avg":
+        return nn.AvgPool1d(kernel_size, stride)
+    return nn.Conv1d(embed_dim, embed_dim, kernel_size, stride, groups=embed_dim)
 
 
 class HVT(nn.Module):
@@ -156,13 +160,14 @@ class HVT(nn.Module):
         self.patch_embed = PatchEmbed(config.patch_size, config.in_chans, width)
         self.cls_token = token_table(1, 1, width) if config.special_tokens else None
         self.pos_embed = token_table(1, config.seq_lens[0], width)
-        self.blocks = nn.Sequential(
-            *[
-                PoolingBlock(config, attention, config.patch_lens[block + 1])
-                if block in config.pooling_blocks
-                else Block(config, attention)
-                for block in range(config.depth)
-            ]
+        plain = config.block_arguments(attention)
+        pooling = (config.pool, config.pool_kernel_size, config.pool_stride, config.special_tokens)
+        pooling_blocks, patch_lens = config.pooling_blocks, config.patch_lens
+        self.blocks = stack(
+            Recipe(tokens, PoolingBlock, (plain, pooling, patch_lens[block + 1]))
+            if block in pooling_blocks
+            else Recipe(tokens, Block, plain)
+            for block, tokens in enumerate(config.seq_lens)
         )
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.head = nn.Linear(width, config.num_classes)

@@ -6,12 +6,16 @@ Shapes:  B images  C channels  H W pixels  P patch side  N tokens  D embed_dim  
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvt_bench.models.config import Attention as AttentionPath
-from hvt_bench.models.config import TransformerConfig
 
 NORM_EPS = 1e-6  # timm, DeiT and the released HVT alike
 
@@ -62,24 +66,51 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-norm transformer block: attention, then MLP, each added to its input.
+    """Pre-norm transformer block: attention, then MLP, each added to its input."""
 
-    `cost_key`: blocks of one network with the same key cost the same on inputs of the same shape, so that counting
-    enters only one of them. A subclass that differs from block to block sets it to None.
-    """
-
-    cost_key: str | None = "block"
-
-    def __init__(self, config: TransformerConfig, path: AttentionPath) -> None:
+    def __init__(
+        self, embed_dim: int, num_heads: int, mlp_hidden: int, qkv_bias: bool, attention: AttentionPath
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.embed_dim, eps=NORM_EPS)
-        self.attn = Attention(config.embed_dim, config.num_heads, config.qkv_bias, path)
-        self.norm2 = nn.LayerNorm(config.embed_dim, eps=NORM_EPS)
-        self.mlp = Mlp(config.embed_dim, config.mlp_hidden)
+        self.norm1 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        self.attn = Attention(embed_dim, num_heads, qkv_bias, attention)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        self.mlp = Mlp(embed_dim, mlp_hidden)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, N, D)
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))  # (B, N, D)
+
+
+class Recipe(NamedTuple):
+    """How to make one block. Blocks of equal recipes cost the same, whatever network they stand in."""
+
+    tokens: int
+    """Tokens that enter the block, special tokens included."""
+    kind: Callable[..., nn.Module]
+    arguments: tuple[Hashable, ...]
+
+    def make(self) -> nn.Module:
+        """Make the block."""
+        return self.kind(*self.arguments)
+
+
+_maker: ContextVar[Callable[[Recipe], nn.Module]] = ContextVar("_maker", default=Recipe.make)
+
+
+def stack(recipes: Iterable[Recipe]) -> nn.Sequential:
+    """Make the blocks of a network, in order."""
+    return nn.Sequential(*map(_maker.get(), recipes))
+
+
+@contextmanager
+def blocks_made_by(maker: Callable[[Recipe], nn.Module]) -> Iterator[None]:
+    """Let `maker` make the blocks of the networks that are built here: counting has no need of equal ones."""
+    token = _maker.set(maker)
+    try:
+        yield
+    finally:
+        _maker.reset(token)
 
 
 def token_table(*shape: int) -> nn.Parameter:

@@ -11,6 +11,7 @@ import torch
 
 from hvt_bench.errors import ConfigError
 from hvt_bench.metrics import complexity
+from hvt_bench.metrics.rules import COUNTED_OPS
 from hvt_bench.models import make_config
 from hvt_bench.models.config import ModelConfig
 
@@ -61,7 +62,7 @@ def _plain(config: ModelConfig) -> int:
 
     model = config.build().eval()
     analysis = FlopCountAnalysis(model, torch.randn(config.input_shapes(1)[0]))
-    analysis.clear_op_handles().set_op_handle(**complexity.COUNTED_OPS)
+    analysis.clear_op_handles().set_op_handle(**COUNTED_OPS)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")

@@ -1,0 +1,165 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
+
+from hvt_bench.errors import CountError
+from hvt_bench.metrics import blocks
+from hvt_bench.metrics.blocks import Blocks, StandIn
+from hvt_bench.metrics.complexity import _count_config, breakdown, count
+from hvt_bench.models import VARIANTS, make_config
+from hvt_bench.models.layers import Block, Recipe, blocks_made_by
+from tests.networks import configs
+
+TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 8, "num_heads": 2, "num_classes": 3}
+
+
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch):
+    monkeypatch.setattr(blocks, "_KNOWN", {})
+    _count_config.cache_clear()
+
+
+def whole(config):
+    """Count the network module by module, each block entered."""
+    with torch.device("meta"):
+        return breakdown(config.build(), *(torch.empty(shape) for shape in config.input_shapes(1)))
+
+
+def same(found, expected):
+    assert found.modules.keys() >= expected.modules.keys()
+    assert {name: found.modules[name] for name in expected.modules} == expected.modules
+    assert found.operators == expected.operators
+    for name in ("params", "macs", "fvcore_flops", "activations", "train_macs"):
+        assert getattr(found.total, name) == getattr(expected.total, name), name
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(configs())
+def test_blocks_counted_once_give_what_the_whole_network_does(config):
+    """Over a run of Hypothesis ever more blocks are known from other networks."""
+    _count_config.cache_clear()
+    same(breakdown(config), whole(config))
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "vit_22b"])
+def test_a_published_network_is_counted_alike(name):
+    config = make_config(name, {})
+    same(breakdown(config), whole(config))
+
+
+def built(config):
+    found = Blocks()
+    with torch.device("meta"), blocks_made_by(found.make):
+        return found, config.build()
+
+
+def test_of_equal_blocks_one_stands_in_the_network_as_itself():
+    found, network = built(make_config("vit", TINY | {"depth": 5}))
+    assert [type(block) for block in network.blocks] == [Block] + [StandIn] * 4
+    assert list(found.met.values()) == [network.blocks[0]]
+
+
+def test_equal_blocks_at_another_length_are_others():
+    _, network = built(make_config("hvt", TINY | {"depth": 6, "pool_stages": 2}))
+    kinds = [type(block).__name__ for block in network.blocks]
+    assert kinds == ["PoolingBlock", "Block", "StandIn", "PoolingBlock", "Block", "StandIn"]
+
+
+def test_a_block_known_from_another_network_is_not_built_again():
+    count(make_config("vit", TINY | {"depth": 2}))
+    _, network = built(make_config("vit", TINY | {"depth": 3, "num_classes": 7}))
+    assert [type(block) for block in network.blocks] == [StandIn] * 3
+
+
+def test_outside_the_maker_every_block_is_itself():
+    built(make_config("vit", TINY | {"depth": 2}))
+    assert all(type(block) is Block for block in make_config("vit", TINY | {"depth": 2}).build().blocks)
+
+
+def test_what_is_known_does_not_grow_for_ever(monkeypatch):
+    monkeypatch.setattr(blocks, "_MOST", 3)
+    for depth in range(1, 9):
+        config = make_config("hvt", TINY | {"depth": depth, "pool_stages": 1, "mlp_ratio": depth})
+        assert count(config).macs == config.closed_form_macs()
+        assert len(blocks._KNOWN) <= 5
+
+
+def test_a_recipe_that_names_other_tokens_than_enter_is_noticed(monkeypatch):
+    config = make_config("vit", TINY | {"depth": 2})
+    made = Block(*config.block_arguments("sdpa"))
+    found = Blocks()
+    monkeypatch.setattr("hvt_bench.models.layers.Recipe.make", lambda self: made)
+    found.make(Recipe(9, Block, ()))
+    with pytest.raises(CountError, match="17 tokens enter a block whose recipe says 9"):
+        made(torch.empty(1, 17, 8))
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def executed(config, checkpointing):
+    """Multiply-adds of a real training step, as PyTorch's counter sees it."""
+    network = config.build("eager")
+    if checkpointing:
+        for block in network.blocks:
+            block.forward = lambda x, forward=block.forward: checkpoint(forward, x, use_reentrant=False)
+    with FlopCounterMode(display=False) as counter:
+        outputs = network(torch.randn(config.input_shapes(1)[0]))
+        (sum(outputs).sum() if isinstance(outputs, tuple) else outputs.sum()).backward()
+    return counter.get_total_flops() // 2
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(
+    ("family", "fields"),
+    [
+        ("vit", {"depth": 3}),
+        ("vit", {"depth": 1, "global_pool": "avg"}),
+        ("vit", {"depth": 2, "distilled": True}),
+        ("hvt", {"depth": 4, "pool_stages": 2}),
+        ("hvt", {"depth": 3, "pool_stages": 3, "pool": "avg", "pool_kernel_size": 2}),
+    ],
+)
+def test_training_costs_what_a_real_step_executes(family, fields, checkpointing):
+    config = make_config(family, TINY | fields)
+    for _ in range(2):  # with blocks that are new, and with blocks that are known
+        assert count(config, checkpointing=checkpointing).train_macs == executed(config, checkpointing)
+        _count_config.cache_clear()
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(configs())
+def test_training_is_three_forward_passes_but_for_the_gradient_of_the_image(config):
+    assert count(config).train_macs == 3 * config.closed_form_macs() - config.stem_macs()
+
+
+def test_a_module_is_trained_on_paper_too_and_checkpoints_if_it_can():
+    class Checkpoints(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.block = nn.Linear(4, 8), nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+            self.checkpointing = False
+
+        def set_grad_checkpointing(self, enable=True):
+            self.checkpointing = enable
+
+        def forward(self, x):
+            x = self.stem(x)
+            return checkpoint(self.block, x, use_reentrant=False) if self.checkpointing else self.block(x)
+
+    network = Checkpoints()
+    assert count(network, torch.empty(1, 4)).train_macs == 2 * 32 + 3 * 128
+    assert count(network, torch.empty(1, 4), checkpointing=True).train_macs == 2 * 32 + 3 * 128 + 64
+    assert count(nn.Linear(4, 4), torch.empty(1, 4), checkpointing=True).train_macs is None
+
+
+@pytest.mark.parametrize("function", [lambda x: x.argmax(1), lambda x: x.detach() @ x.detach().t()])
+def test_what_has_no_backward_has_no_cost_of_training(function):
+    class Only(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    assert count(Only(), torch.empty(3, 4)).train_macs is None
