@@ -36,11 +36,14 @@ class Visit:
     """How much address space a CPU point may take beyond what its process has; only for a process of its own."""
 
 
-def count_point(point: Point) -> Sample:
-    """Count what the network of `point` costs; shapes only, so this takes no memory and no GPU."""
+def count_point(point: Point, executed: bool = False) -> Sample:
+    """Count what the network of `point` costs; shapes only, so this takes no memory and no GPU.
+
+    With `executed`, a network whose cost depends on its image is run once, on a CPU.
+    """
     found: dict[str, Any] = {}
     with _sampling(point, None, found) as sample:
-        found["complexity"] = count(point.config).model_dump()
+        found["complexity"] = count(point.config, checkpointing=point.checkpointing, executed=executed).model_dump()
     return sample()
 
 

@@ -11,7 +11,7 @@ from pydantic import Field, SerializeAsAny
 from hvt_bench.models.config import Attention, ModelConfig
 from hvt_bench.records import Column, Record, columns_of
 
-SWEEPABLE = ("device", "dtype", "batch_size", "attention")
+SWEEPABLE = ("device", "dtype", "batch_size", "attention", "checkpointing")
 """Fields of the protocol that may be an axis, as any field of a config may."""
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -28,6 +28,9 @@ class Protocol(Record):
     attention: Annotated[
         Attention, Column("`sdpa`: PyTorch's fused attention; `eager`: its two products written out")
     ] = "sdpa"
+    checkpointing: Annotated[
+        bool, Column("whether a training step computes each block again instead of keeping its activations")
+    ] = False
     warmup_s: Annotated[float, Field(ge=0, le=3600), Column("warm-up before timing, at least; 3 passes too", "s")]
     min_time_s: Annotated[float, Field(gt=0, le=3600), Column("timed passes of one round, at least", "s")] = 2.0
     rounds: Annotated[int, Field(ge=1, le=1000)] = 3

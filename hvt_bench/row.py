@@ -30,6 +30,12 @@ COLUMNS: dict[str, Column] = {
     **CONFIG_COLUMNS,
     **_POINT,
     **columns_of(METRICS["complexity"]),
+    "arithmetic_intensity": Column(
+        "unfused: batch_size · macs / (bytes of a number · (params + 2 · batch_size · activations))",
+        "MACs/byte",
+        "arithmetic intensity",
+        float,
+    ),
     **_LATENCY_SAMPLES,
     "rounds": Column("finished rounds, each in a process of its own", label="rounds", kind=int),
     **_LATENCY,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from tabulate import tabulate
 
 from hvt_bench.errors import RequestError, unknown
-from hvt_bench.metrics.complexity import Breakdown, breakdown
+from hvt_bench.metrics.complexity import Breakdown, Complexity, arithmetic_intensity, breakdown
 from hvt_bench.models import yaml_text
 from hvt_bench.models.config import ModelConfig
 
@@ -125,8 +125,22 @@ def _as_table(name: str, config: ModelConfig, counted: Breakdown, parts: list[Pa
             f"fvcore_flops  {fvcore_flops}",
             f"activations   {total.activations:,}",
             f"params        {total.params:,} ({total.params / 1e6:.2f} M)",
+            f"train_macs    {_training(counted)}",
+            f"intensity     {_intensity(total)}",
         ]
     )
+
+
+def _training(counted: Breakdown) -> str:
+    plain, checkpointed = counted.total.train_macs, counted.checkpointed_train_macs
+    if plain is None:
+        return "unknown: no backward pass"
+    return f"{plain:,}" + (f" ({checkpointed:,} with activation checkpointing)" if checkpointed else "")
+
+
+def _intensity(total: Complexity) -> str:
+    found = arithmetic_intensity(total.model_dump(), 1, "float32")
+    return "none" if found is None else f"{found:.3g} MACs a byte (1 image, float32, unfused)"
 
 
 def _grouped(value: str | int | None) -> str:

@@ -26,6 +26,7 @@ from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError
 from hvt_bench.files import write_whole
 from hvt_bench.metrics import METRICS
+from hvt_bench.metrics.complexity import arithmetic_intensity
 from hvt_bench.records import Column
 from hvt_bench.row import COLUMNS, Row, Sample, Value
 
@@ -205,6 +206,8 @@ def collect(columns: Mapping[str, Any], samples: Sequence[Sample], found_in: Env
         failed = [sample for sample in samples if sample.status != "ok"]
         values["status"] = failed[-1].status if failed else "ok"
         values["error"] = failed[-1].error if failed else None
+    if values.get("macs") is not None:
+        values["arithmetic_intensity"] = arithmetic_intensity(values, values["batch_size"], values["dtype"])
     if values.get("macs") and values.get("latency_ms"):
         values["macs_per_s"] = values["macs"] * values["batch_size"] / (values["latency_ms"] / 1e3)
     return Row(values)
@@ -306,9 +309,10 @@ def _parse(column: Column, text: str) -> Value:
 
 _BOOKKEEPING = frozenset(
     "point_id family device_name driver_version torch_version cuda_version cpu_name num_threads hvt_bench_version "
-    "git_commit hostname started_at seconds latency_samples fvcore_flops activations seq_lens macs_per_s".split()
+    "git_commit hostname started_at seconds latency_samples fvcore_flops activations seq_lens count_source "
+    "arithmetic_intensity macs_per_s".split()
 )
-_SCALED = {"macs": (1e9, "G", 2), "params": (1e6, "M", 2)}
+_SCALED = {"macs": (1e9, "G", 2), "train_macs": (1e9, "G", 2), "params": (1e6, "M", 2)}
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -225,6 +225,8 @@ macs          612,991,488 (0.61 G multiply-adds of one image)
 fvcore_flops  614,302,848
 activations   1,487,344
 params        3,961,354 (3.96 M)
+train_macs    1,781,171,712 (2,279,143,680 with activation checkpointing)
+intensity     22.1 MACs a byte (1 image, float32, unfused)
 """
     )
 
@@ -244,7 +246,7 @@ def test_table_is_markdown(run, small):
     assert (
         lines[0].split()
         == (
-            "| model | axis | img_size | depth | params (M) | macs (G) | latency_ms | latency_ms_p05 | "
+            "| model | axis | img_size | depth | params (M) | macs (G) | train_macs (G) | latency_ms | latency_ms_p05 | "
             "latency_ms_p95 | status | error |"
         ).split()
     )

@@ -178,7 +178,7 @@ def test_failed_points_count_as_done_until_retried(path):
 def test_a_network_that_cannot_be_counted_is_not_measured(path, monkeypatch):
     from hvt_bench.errors import CountError
 
-    def refuse(config):
+    def refuse(config, **options):
         raise CountError("aten::strange: no rule")
 
     monkeypatch.setattr("hvt_bench.measure.count", refuse)
