@@ -100,6 +100,12 @@ def test_fvcore_fails_at_a_matrix_times_a_vector_and_macs_survive():
         (torch.baddbmm, [(5, 3, 2), (5, 3, 7), (5, 7, 2)], 210),
         (torch.baddbmm, [(1, 1, 2), (5, 3, 7), (5, 7, 2)], 210),
         (torch.linalg.matmul, [(3, 7), (7, 2)], 42),
+        (torch.vdot, [(7,), (7,)], 7),
+        (torch.inner, [(7,), (7,)], 7),
+        (torch.inner, [(3, 7), (2, 7)], 42),
+        (lambda a, b: torch.tensordot(a, b, dims=1), [(3, 7), (7, 2)], 42),
+        (lambda a, b: torch.tensordot(a, b, dims=([0, 2], [1, 0])), [(3, 7, 5), (5, 3, 2)], 210),
+        (lambda a, b: torch.tensordot(a, b, dims=0), [(3,), (2,)], 6),
     ],
 )
 def test_matrix_products(function, sizes, expected):
@@ -299,3 +305,17 @@ class Scale(nn.Module):
 
     def forward(self, x):
         return x * self.weight
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_padding_that_has_a_name(kernel, groups):
+    layer = nn.Conv2d(4, 6, kernel, padding="same", groups=groups)
+    assert macs(layer, (1, 4, 8, 8)) == 8 * 8 * 6 * 4 // groups * kernel**2
+    layer = nn.Conv2d(4, 6, kernel, padding="valid", groups=groups)
+    assert macs(layer, (1, 4, 8, 8)) == (9 - kernel) ** 2 * 6 * 4 // groups * kernel**2
+
+
+@pytest.mark.parametrize(("cell", "gates"), [(nn.GRUCell, 3), (nn.LSTMCell, 4), (nn.RNNCell, 1)])
+def test_a_recurrent_cell_is_its_two_linear_layers(cell, gates):
+    assert macs(cell(4, 5), (1, 4)) == gates * 5 * (4 + 5)

@@ -106,6 +106,7 @@ def second_book(
     `rules` are those of an outside network's own operators, as FlopCounterMode takes them.
     """
     with (
+        warnings.catch_warnings(action="ignore"),  # what a network warns of, it says when it is measured
         nullcontext() if executed else ShapesOnly(module, device="meta"),
         FlopCounterMode(display=False, custom_mapping={**SECOND_BOOK_RULES, **rules}) as counter,
     ):
@@ -141,6 +142,7 @@ def training_flops(run: Callable[..., object], inputs: list[Tensor]) -> int:
     Raises whatever stands in the way of a backward pass.
     """
     with (
+        warnings.catch_warnings(action="ignore"),
         torch.enable_grad(),
         ShapesOnly(device="meta"),
         FlopCounterMode(display=False, custom_mapping=SECOND_BOOK_RULES) as counter,

@@ -52,6 +52,19 @@ def _convolution(inputs: list[Any], outputs: list[Any]) -> int:
     return math.prod(positions) * per_position
 
 
+def _convolution_by_name(inputs: list[Any], outputs: list[Any]) -> int:
+    """Multiply-adds of a convolution whose padding is `same` or `valid`."""
+    return math.prod(size_of(outputs[0])) * math.prod(size_of(inputs[1])[1:])
+
+
+def _contraction(inputs: list[Any], outputs: list[Any]) -> int:
+    """Multiply-adds of a product that sums over indices which both operands have and the output has not."""
+    both = math.prod(size_of(inputs[0])) * math.prod(size_of(inputs[1]))
+    out = math.prod(size_of(outputs[0]))
+    summed = math.isqrt(both // out) if out else 0
+    return out * summed
+
+
 def _attention(inputs: list[Any], outputs: list[Any]) -> int:
     """Multiply-adds of fused attention: B·H·N·M·(d_qk + d_v), causal or masked ones included."""
     q, k, v = (size_of(value) for value in inputs[:3])
@@ -88,12 +101,16 @@ SDPA = "aten::scaled_dot_product_attention"
 
 COUNTED_OPS: dict[str, Rule] = {
     "aten::_convolution": _convolution,
+    "aten::_convolution_mode": _convolution_by_name,
     "aten::linear": _product,
     "aten::matmul": _product,
     "aten::mm": _product,
     "aten::bmm": _product,
     "aten::mv": _product,
     "aten::dot": _product,
+    "aten::vdot": _product,
+    "aten::inner": _contraction,
+    "aten::tensordot": _contraction,
     "aten::addmm": _added_product,
     "aten::baddbmm": _added_product,
     "aten::addmv": _added_product,
@@ -106,22 +123,41 @@ COUNTED_OPS: dict[str, Rule] = {
 FREE_OPS: frozenset[str] = frozenset(
     f"aten::{name}"
     for name in """
-    __and__ __or__ __xor__ abs adaptive_avg_pool1d adaptive_avg_pool2d add add_ alias all amax amin any arange
-    argmax argmin argsort as_strided atan2 avg_pool1d avg_pool2d avg_pool3d batch_norm bernoulli_ bitwise_not
-    broadcast_tensors broadcast_to cat ceil chunk clamp clamp_ clone concat constant_pad_nd contiguous copy copy_
-    cos cumsum detach detach_ diagonal diff div div_ dropout elu embedding empty eq erf exp expand expand_as
-    feature_dropout fill_ flatten flip floor floor_divide floordiv full full_like gather ge gelu gelu_ group_norm gt
-    hardsigmoid hardswish hardswish_ hardtanh hardtanh_ im2col index index_put_ index_select instance_norm Int
-    is_floating_point item layer_norm le leaky_relu leaky_relu_ lift_fresh linspace log log1p log_softmax
-    logical_and logical_not logical_or logsumexp lt masked_fill masked_fill_ masked_scatter max max_pool1d
-    max_pool2d max_pool3d maximum mean meshgrid min minimum mish movedim mul mul_ narrow ne neg new_empty new_full
-    new_ones new_zeros nonzero norm numel numpy_T one_hot ones ones_like outer pad permute pixel_shuffle
-    pixel_unshuffle pow prelu prod rand rand_like randn randn_like reciprocal relu relu_ remainder repeat
-    repeat_interleave reshape reshape_as rms_norm roll rsqrt rsub ScalarImplicit scatter scatter_ select selu
-    sigmoid sigmoid_ sign silu silu_ sin size slice softmax softplus sort split split_copy split_with_sizes sqrt
-    square squeeze squeeze_ stack std sub sub_ sum swapaxes t tanh tanh_ tensor tensor_split to topk transpose tril
-    triu true_divide type_as unbind unflatten unfold unsqueeze unsqueeze_ upsample_bicubic2d upsample_bilinear2d
-    upsample_nearest2d var view view_as where zeros zeros_ zeros_like
+    __and__ __lshift__ __or__ __rshift__ __xor__ _log_softmax _softmax _upsample_bicubic2d_aa
+    _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d abs abs_
+    acos acosh adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
+    adaptive_max_pool3d add add_ addcdiv addcdiv_ addcmul addcmul_ adjoint affine_grid_generator alias all
+    alpha_dropout amax amin aminmax any arange argmax argmin argsort argwhere as_strided asin asinh atan atan2 atanh
+    avg_pool1d avg_pool2d avg_pool3d batch_norm bernoulli_ bitwise_and bitwise_not bitwise_or bitwise_xor Bool
+    broadcast_tensors broadcast_to bucketize cat ceil celu celu_ channel_shuffle chunk clamp clamp_ clamp_max
+    clamp_min clip clip_ clone column_stack complex concat conj constant_pad_nd contiguous copy copy_ copysign cos
+    cosh cosine_similarity count_nonzero cummax cummin cumprod cumsum detach detach_ diag_embed diagonal diff
+    digamma dist div div_ dropout dropout_ dstack elu elu_ embedding embedding_bag empty empty_like eq erf erfc
+    erfinv exp exp2 exp_ expand expand_as expm1 exponential_ eye feature_dropout fill_ flatten flip fliplr flipud
+    Float FloatImplicit floor floor_ floor_divide floor_divide_ floordiv fmax fmin fmod frac fractional_max_pool2d
+    full full_like gather ge gelu gelu_ glu grid_sampler group_norm gt hardshrink hardsigmoid hardsigmoid_ hardswish
+    hardswish_ hardtanh hardtanh_ heaviside hstack hypot im2col imag index index_add index_add_ index_copy
+    index_fill index_put index_put_ index_select instance_norm Int IntImplicit is_floating_point isclose isfinite
+    isin isinf isnan item kthvalue layer_norm le leaky_relu leaky_relu_ lerp lgamma lift_fresh linalg_vector_norm
+    linspace log log10 log1p log2 log_sigmoid log_softmax logcumsumexp logical_and logical_and_ logical_not
+    logical_not_ logical_or logical_or_ logical_xor logit logsumexp lt masked_fill masked_fill_ masked_scatter
+    matrix_H max max_pool1d max_pool2d max_pool3d max_unpool2d maximum mean median meshgrid mH min minimum mish
+    mish_ moveaxis movedim msort mT mul mul_ nan_to_num nanmean narrow narrow_copy native_batch_norm
+    native_group_norm native_layer_norm ne neg neg_ new_empty new_full new_ones new_zeros nonzero norm normal_ numel
+    numpy_T one_hot ones ones_like outer pad pairwise_distance permute pixel_shuffle pixel_unshuffle polar pow pow_
+    prelu prod rand rand_like randint randint_like randn randn_like random_ randperm ravel real reciprocal
+    reflection_pad1d reflection_pad2d reflection_pad3d relu relu6 relu6_ relu_ remainder remainder_ repeat
+    repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape reshape_as resolve_conj
+    resolve_neg rms_norm roll rot90 round round_ rrelu rsqrt rsqrt_ rsub scalar_tensor ScalarImplicit scatter
+    scatter_ scatter_add scatter_add_ scatter_reduce searchsorted select selu sgn sigmoid sigmoid_ sign silu silu_
+    sin sinc sinh size slice softmax softplus softshrink sort special_erf special_expit split split_copy
+    split_with_sizes split_with_sizes_copy sqrt sqrt_ square squeeze squeeze_ squeeze_copy stack std std_mean sub
+    sub_ sum sum_to_size swapaxes swapdims t take_along_dim tan tanh tanh_ tensor tensor_split threshold threshold_
+    to topk transpose tril tril_ tril_indices triu triu_ triu_indices true_divide true_divide_ trunc type_as unbind
+    unflatten unfold uniform_ unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze unsqueeze_ unsqueeze_copy
+    upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
+    upsample_nearest3d upsample_trilinear3d var var_mean view view_as view_as_complex view_as_real vstack where
+    xlogy zeros zeros_ zeros_like
     """.split()
 )
 
@@ -171,6 +207,7 @@ def _trilinear_flops(x1: Any, weight: Any, x2: Any, *_: Any, out_shape: Any = No
 SECOND_BOOK_RULES = {  # operators for which FlopCounterMode says 0, or, in the case of the last, forgets groups
     torch.ops.aten.mv: _mv_flops,
     torch.ops.aten.dot: _mv_flops,
+    torch.ops.aten.vdot: _mv_flops,
     torch.ops.aten.addmv: _addmv_flops,
     torch.ops.aten.addbmm: _addbmm_flops,
     torch.ops.aten._trilinear: _trilinear_flops,  # which bilinear calls
