@@ -18,6 +18,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MANY = 100  # names are too many to be read
+
 
 class HvtBenchError(Exception):
     """Everything hvt-bench raises on purpose."""
@@ -56,10 +58,11 @@ class WorkerCrashedError(WorkerError):
 
 
 def unknown(what: str, given: object, known: Iterable[str]) -> str:
-    """Say that `given` is no `what`, and name the nearest of `known`, at most three, or all of them."""
+    """Say that `given` is no `what`, and name the nearest of `known`, at most three, or, if they are few, all."""
     names = sorted(known)
     near = [f"'{name}'" for name in difflib.get_close_matches(str(given), names, n=3, cutoff=0.6)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    others = f"known: {', '.join(names)}" if len(names) <= MANY else f"none of the {len(names):,} known ones is near"
+    hint = f"did you mean {' or '.join(near)}?" if near else others
     return f"unknown {what} '{given}'; {hint}"
 
 

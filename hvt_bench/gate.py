@@ -72,11 +72,9 @@ def check_budgets(path: str | Path) -> list[Verdict]:
     for model, budgets in asked.budgets.items():
         place = ("budgets", model)
         try:
-            config = parse_model(model)
+            found = count(parse_model(model)).model_dump()
         except ConfigError as error:
             raise file.error(place, str(error)) from None
-        try:
-            found = count(config).model_dump()
         except CountError as error:
             verdicts.append(Verdict(model, {}, error=str(error)))
             continue

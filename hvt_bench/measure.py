@@ -58,6 +58,7 @@ def measure_round(visit: Visit) -> Sample:
         if visit.memory_limit_mib is not None and point.device == "cpu":
             _limit_address_space(visit.memory_limit_mib)
         _use_ieee_float32()
+        point.config.prepare()
         meter = MemoryMeter(point.device)
         model, images = _build(point)
         run = partial(_forward, model, images)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializeAsAny
 
+from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.models.config import Attention, ModelConfig
 from hvt_bench.records import Column, Record, columns_of
 
@@ -59,7 +60,7 @@ class Point(Protocol):
     def columns(self) -> dict[str, Any]:
         """Return the part of a row that is known before anything is measured."""
         own = {name: getattr(self, name) for name in columns_of(Point)}
-        config = {name: getattr(self.config, name) for name in columns_of(type(self.config))}
+        config = self.config.columns(self.model, CONFIG_COLUMNS)
         return {"point_id": self.point_id, "family": self.config.family, **config, **own}
 
 

@@ -101,9 +101,9 @@ class Progress:
 
     def _label(self, point: Point) -> str:
         """Name a point by its model, its place on its axis and what else varies in the sweep."""
-        columns = point.columns()
+        values = point.config.fields() | point.columns()
         axis = [point.axis] if point.axis else []
-        return " ".join([point.model, *(f"{key}={columns[key]}" for key in dict.fromkeys(axis + self._varying))])
+        return " ".join([point.model, *(f"{key}={values[key]}" for key in dict.fromkeys(axis + self._varying))])
 
 
 def _finding(sample: Sample) -> str:

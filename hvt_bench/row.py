@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from hvt_bench.environment import Environment
 from hvt_bench.metrics import METRICS
-from hvt_bench.models import FAMILIES
+from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.point import Point
 from hvt_bench.records import Column, Record, columns_of
 
@@ -15,7 +15,6 @@ Status = Literal["ok", "invalid", "oom", "timeout", "crashed", "error"]
 Value = int | float | bool | str | tuple[int, ...] | None
 
 _POINT = columns_of(Point)
-CONFIG_COLUMNS = {name: column for family in FAMILIES.values() for name, column in columns_of(family).items()}
 _LATENCY = columns_of(METRICS["latency"])
 _LATENCY_SAMPLES = {
     name: _LATENCY.pop(name) for name in ("latency_ms", "latency_ms_p05", "latency_ms_p95", "latency_samples")
@@ -28,6 +27,7 @@ COLUMNS: dict[str, Column] = {
     "axis": _POINT.pop("axis"),
     "family": Column("code that built the network", label="family"),
     **CONFIG_COLUMNS,
+    "model_kwargs": Column("what an outside network was given that has no column: `key=value; ...`", label="arguments"),
     **_POINT,
     **columns_of(METRICS["complexity"]),
     "arithmetic_intensity": Column(

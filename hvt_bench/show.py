@@ -112,7 +112,7 @@ def _as_table(name: str, config: ModelConfig, counted: Breakdown, parts: list[Pa
         colalign=["left"] + ["right"] * (len(columns) + 1),
         disable_numparse=True,
     )
-    fields = {key: value for key in type(config).model_fields if (value := getattr(config, key)) is not None}
+    fields = {key: value for key, value in config.fields().items() if value is not None}
     fvcore_flops = "unknown" if total.fvcore_flops is None else f"{total.fvcore_flops:,}"
     return "\n".join(
         [

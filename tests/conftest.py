@@ -1,5 +1,8 @@
 """What several test files share."""
 
+import importlib
+import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import torch
 
 from hvt_bench.environment import Environment
 from hvt_bench.row import Sample
+from tests.outside_networks import MODULE
 
 ENVIRONMENT = Environment(
     device_name="Test CPU",
@@ -45,6 +49,17 @@ def fake_measure(visit):
 def repository():
     """The folder with README.md, sweeps/ and reports/."""
     return Path(__file__).parent.parent
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """The name of a module of networks, which lies in the current folder."""
+    name = f"nets_{uuid.uuid4().hex}"
+    (tmp_path / f"{name}.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    importlib.invalidate_caches()
+    yield name
+    sys.modules.pop(name, None)
 
 
 def pytest_configure():

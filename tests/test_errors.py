@@ -65,6 +65,11 @@ def test_unknown_lists_everything_in_order_when_nothing_is_near():
     assert unknown("axis", "colour", ["width", "depth"]) == "unknown axis 'colour'; known: depth, width"
 
 
+def test_unknown_does_not_list_what_nobody_reads():
+    names = [f"name{number}" for number in range(1200)]
+    assert unknown("model", "colour", names) == "unknown model 'colour'; none of the 1,200 known ones is near"
+
+
 def test_unknown_takes_any_iterable_once_and_any_value():
     assert unknown("family", 7, (name for name in ("vit", "hvt"))) == "unknown family '7'; known: hvt, vit"
 

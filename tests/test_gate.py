@@ -52,6 +52,17 @@ def test_a_changed_network_has_a_budget_under_its_own_name(write):
     assert verdict.ok
 
 
+def test_an_outside_network_has_a_budget(write, module):
+    (verdict,) = check_budgets(write(f"budgets: {{'{module}:Net:depth=3': {{macs: 1204496}}}}\n"))
+    assert verdict.ok
+
+
+def test_an_outside_network_that_does_not_exist_is_a_mistake_of_the_file(write, tmp_path, module):
+    with pytest.raises(FileError) as caught:
+        check_budgets(write(f"budgets:\n  {module}:Nett: {{macs: 1}}\n"))
+    assert str(caught.value).startswith(f"{tmp_path}/budgets.yaml:2: {module}:Nett: unknown name 'Nett'; did you mean")
+
+
 def test_a_network_that_cannot_be_counted_is_broken(write, monkeypatch):
     def refuse(config):
         raise CountError("aten::strange in module 'head': no counting rule says what this operator costs")

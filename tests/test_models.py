@@ -179,9 +179,9 @@ def test_an_impossible_network_is_refused_before_anything_is_built(name, changes
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ({}, "needs either 'family' or 'variant'"),
-        ({"depth": 3}, "needs either 'family' or 'variant'"),
-        ({"family": "hvt", "variant": "hvt_s_1"}, "needs either 'family' or 'variant', and not both"),
+        ({}, "needs one of 'family', 'variant' and 'target'"),
+        ({"depth": 3}, "needs one of 'family', 'variant' and 'target'"),
+        ({"family": "hvt", "variant": "hvt_s_1"}, "needs one of 'family', 'variant' and 'target', and only one"),
         ({"family": "hvt_s_1"}, "unknown family 'hvt_s_1'"),
         ({"variant": "hvt"}, "unknown variant 'hvt'"),
         ({"family": None}, "unknown family 'None'"),

@@ -8,7 +8,7 @@ def test_the_header_is_the_one_that_people_and_ci_depend_on():
         "point_id sweep model axis family "
         "img_size patch_size in_chans num_classes embed_dim depth num_heads mlp_ratio qkv_bias global_pool distilled "
         "pool_stages blocks_per_stage pool_kernel_size pool_stride pool "
-        "device dtype batch_size attention checkpointing warmup_s min_time_s "
+        "model_kwargs device dtype batch_size attention checkpointing warmup_s min_time_s "
         "params macs fvcore_flops activations train_macs seq_lens count_source arithmetic_intensity "
         "latency_ms latency_ms_p05 latency_ms_p95 latency_samples rounds latency_spread_pct throughput_img_s "
         "macs_per_s weights_mib peak_memory_mib "

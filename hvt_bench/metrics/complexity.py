@@ -157,18 +157,31 @@ def breakdown(
 
 @lru_cache(maxsize=1024)
 def _count_config(config: ModelConfig, executed: bool) -> Breakdown:
-    blocks = Blocks()
-    inputs = [torch.empty(shape, device="meta") for shape in config.input_shapes(1)]
-    with torch.inference_mode(False), torch.device("meta"), WritesSkipped(), blocks_made_by(blocks.make):
-        module = config.build()
     try:
-        return _count_shapes(module, inputs, config.seq_lens, blocks)
+        return _count_outside(config) if config.outside else _count_ours(config)
     except CountError:
         if not executed:
             raise
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return _execute(config.build(), [torch.randn(shape) for shape in config.input_shapes(1)], config.seq_lens)
+
+
+@torch.inference_mode(False)
+def _count_ours(config: ModelConfig) -> Breakdown:
+    blocks = Blocks()
+    with WritesSkipped(), blocks_made_by(blocks.make):
+        module = config.build_on_meta()
+    return _count_shapes(module, _inputs(config), config.seq_lens, blocks)
+
+
+@torch.inference_mode(False)
+def _count_outside(config: ModelConfig) -> Breakdown:
+    return _count_shapes(meta_copy(config.build_on_meta()), _inputs(config), config.seq_lens)
+
+
+def _inputs(config: ModelConfig) -> list[Tensor]:
+    return [torch.empty(shape, device="meta") for shape in config.input_shapes(1)]
 
 
 @torch.inference_mode(False)

@@ -12,9 +12,11 @@ from torch import nn
 
 from hvt_bench.errors import ConfigError, FieldError, unknown
 from hvt_bench.models.config import Attention, ModelConfig
+from hvt_bench.models.external import TARGET, ExternalConfig
+from hvt_bench.models.external import yaml_text as yaml_text
 from hvt_bench.models.hvt import HVT_VARIANTS, HVTConfig
 from hvt_bench.models.vit import DEIT_VARIANTS, VIT_VARIANTS, ViTConfig
-from hvt_bench.records import explain
+from hvt_bench.records import Column, columns_of, explain
 
 FAMILIES: dict[str, type[ModelConfig]] = {
     "vit": ViTConfig,
@@ -27,9 +29,15 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: ("hvt", fields) for name, fields in HVT_VARIANTS.items()},
 }
 
+CONFIG_COLUMNS: dict[str, Column] = {
+    name: column for family in FAMILIES.values() for name, column in columns_of(family).items()
+}
+
+_HEADS = ("family", "variant", "target")  # the keys of a mapping that say what is built
+
 
 def create_model(name: str, *, attention: Attention = "sdpa", **overrides: Any) -> nn.Module:
-    """Build a variant (`hvt_s_1`) or a family (`hvt`) with some fields changed; random weights, training mode.
+    """Build a network from a name as `parse_model` reads it, some fields changed; random weights, training mode.
 
     Raises ConfigError where no such network exists.
     """
@@ -41,20 +49,25 @@ def create_model(name: str, *, attention: Attention = "sdpa", **overrides: Any) 
 def parse_model(model: str | Mapping[str, Any]) -> ModelConfig:
     """Turn what a person writes into a config.
 
-    Text is a variant or a family, with changes behind a colon: `hvt_s_1`, `hvt:depth=10,embed_dim=192`. A mapping
-    names its `family` or `variant` and gives fields; its `name`, a label for tables, is not part of the network.
+    Text is a variant, a family, `timm:NAME` or `package.module:factory`, with changes behind a colon: `hvt_s_1`,
+    `hvt:depth=10,embed_dim=192`, `timm:vit_tiny_patch16_224:depth=6`. A mapping names its `family`, `variant` or
+    `target` and gives fields; its `name`, a label for tables, is not part of the network. Nothing is imported yet.
     Raises ConfigError where no such network exists.
     """
     if isinstance(model, str):
-        name, _, text = model.partition(":")
-        return make_config(name, parse_fields(text.split(",")) if text else {})
+        name, text = _head_and_changes(model)
+        return make_config(name, parse_fields(_assignments(text)) if text else {})
     if not isinstance(model, Mapping):
         raise ConfigError(f"a model is a name or a mapping, not {model!r}")
     fields = {key: value for key, value in model.items() if key != "name"}
-    heads = [key for key in ("family", "variant") if key in fields]
+    heads = [key for key in _HEADS if key in fields]
     if len(heads) != 1:
-        raise ConfigError("a model written as a mapping needs either 'family' or 'variant', and not both")
+        raise ConfigError("a model written as a mapping needs one of 'family', 'variant' and 'target', and only one")
     head = fields.pop(heads[0])
+    if heads == ["target"]:
+        if not isinstance(head, str) or not TARGET.fullmatch(head):
+            raise ConfigError(f"target: {head!r} does not fit: should be timm:NAME or package.module:factory")
+        return _external(head, fields)
     table = FAMILIES if heads == ["family"] else VARIANTS
     if not isinstance(head, str) or head not in table:
         raise ConfigError(unknown(heads[0], head, table))
@@ -67,14 +80,14 @@ def model_name(model: str | Mapping[str, Any]) -> str:
         return model
     if "name" in model:
         return str(model["name"])
-    fields = {key: value for key, value in model.items() if key not in ("family", "variant")}
+    fields = {key: value for key, value in model.items() if key not in _HEADS}
     text = ",".join(f"{key}={yaml_text(value)}" for key, value in fields.items())
-    head = model.get("family", model.get("variant"))
+    head = next(model[key] for key in _HEADS if key in model)
     return f"{head}:{text}" if text else str(head)
 
 
 def make_config(name: str, changes: Mapping[str, Any]) -> ModelConfig:
-    """Return the config of a variant or family `name` with `changes` to its fields.
+    """Return the config of a variant, a family or a target `name` with `changes` to its fields.
 
     Raises ConfigError where no such network exists.
     """
@@ -82,14 +95,14 @@ def make_config(name: str, changes: Mapping[str, Any]) -> ModelConfig:
         family, fields = VARIANTS[name]
     elif name in FAMILIES:
         family, fields = name, {}
+    elif TARGET.fullmatch(name):
+        return _external(name, changes)
     else:
         raise ConfigError(unknown("model", name, [*VARIANTS, *FAMILIES]))
-    config_class = FAMILIES[family]
-    base = {key: field.default for key, field in config_class.model_fields.items()} | fields
-    return _validate(config_class, base, changes)
+    return _validate(FAMILIES[family], _defaults(FAMILIES[family]) | fields, changes)
 
 
-def override(config: ModelConfig, **changes: Any) -> ModelConfig:
+def override(config: ModelConfig, /, **changes: Any) -> ModelConfig:
     """Return `config` with some fields changed. Raises ConfigError where no such network exists."""
     if not changes:
         return config
@@ -113,9 +126,32 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
     return fields
 
 
-def yaml_text(value: object) -> str:
-    """Return a scalar as YAML spells it: `true`, not `True`."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+def _head_and_changes(text: str) -> tuple[str, str]:
+    """Cut `name:key=value,...` at its colon, the second one where the name itself is a target."""
+    target = TARGET.match(text)
+    if target and target[0].partition(":")[0] not in {*VARIANTS, *FAMILIES} and text[target.end() :][:1] in ("", ":"):
+        return target[0], text[target.end() + 1 :]
+    name, _, changes = text.partition(":")
+    return name, changes
+
+
+def _assignments(text: str) -> list[str]:
+    """Cut at the commas, other than those in brackets."""
+    found: list[str] = []
+    for piece in text.split(","):
+        if found and sum(map(found[-1].count, "[{")) > sum(map(found[-1].count, "]}")):
+            found[-1] += f",{piece}"
+        else:
+            found.append(piece)
+    return found
+
+
+def _external(target: str, changes: Mapping[str, Any]) -> ModelConfig:
+    return _validate(ExternalConfig, _defaults(ExternalConfig) | {"target": target}, changes)
+
+
+def _defaults(config_class: type[ModelConfig]) -> dict[str, Any]:
+    return {key: field.default for key, field in config_class.model_fields.items()}
 
 
 def _validate(config_class: type[ModelConfig], base: Mapping[str, Any], changes: Mapping[str, Any]) -> ModelConfig:

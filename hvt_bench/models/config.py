@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
+import torch
 from pydantic import Field, model_validator
 from torch import nn
 
@@ -21,10 +22,23 @@ class ModelConfig(Record):
     """The fields of one network of a family."""
 
     family: ClassVar[str]
+    outside: ClassVar[bool] = False
+    """Whether code of others makes the network: then it may refuse, crash or hang when it is called."""
 
     def build(self, attention: Attention = "sdpa") -> nn.Module:
         """Build the network, randomly initialised, in training mode."""
         raise NotImplementedError
+
+    def build_on_meta(self) -> nn.Module:
+        """Build the network without memory for its weights, which are on `meta`."""
+        with torch.device("meta"):
+            return self.build()
+
+    def prepare(self) -> None:
+        """Load what building needs, so that a measurement of building does not hold it."""
+
+    def check_attention(self, attention: Attention) -> None:
+        """Raise ConfigError where the network does not have this attention path."""
 
     def input_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of the tensors that `forward` takes."""
@@ -38,6 +52,14 @@ class ModelConfig(Record):
     def closed_form_macs(self) -> int | None:
         """Multiply-adds of one image by formula: a check on the counters; None where there is no formula."""
         return None
+
+    def fields(self) -> dict[str, Any]:
+        """Return what describes the network, by the names that a person writes."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def columns(self, model: str, known: Mapping[str, Column]) -> dict[str, Any]:
+        """Return what a row says of the network named `model`; `known` are the config columns of all families."""
+        return {name: value for name, value in self.fields().items() if name in known}
 
     @classmethod
     def merge(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

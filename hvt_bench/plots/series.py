@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
+from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.point import SWEEPABLE
-from hvt_bench.row import COLUMNS, CONFIG_COLUMNS, Row
+from hvt_bench.row import COLUMNS, Row
 from hvt_bench.table import csv_text
 
 NETWORK = tuple(CONFIG_COLUMNS)
