@@ -20,6 +20,7 @@ from hvt_bench import __version__
 from hvt_bench.errors import HvtBenchError, RequestError, plural
 
 if TYPE_CHECKING:
+    from hvt_bench.executors.base import Executor
     from hvt_bench.models.config import ModelConfig
     from hvt_bench.row import Row
     from hvt_bench.sweep import Sweep
@@ -122,15 +123,17 @@ def sweep(
 
     Example: hvt-bench sweep sweeps/scaling.yaml
     """
+    from hvt_bench.executors import make_executor
     from hvt_bench.sweep import load_sweep
 
     if out.suffix != ".csv":
         raise RequestError(f"--out {out}: the table is a CSV; give it a name that ends in .csv")
-    plan = load_sweep(file, device)
+    workers = make_executor(executor, preload=["hvt_bench.measure"])
+    plan = load_sweep(file, device, workers)
     if dry_run:
         _print_plan(plan)
         return
-    rows = _run(plan, out, executor, fresh, _statuses(retry), memory_limit)
+    rows = _run(plan, out, executor, workers, fresh, _statuses(retry), memory_limit)
     _print_result(out, rows, {cell.point_id for cell in plan.cells})
 
 
@@ -146,9 +149,14 @@ def _statuses(text: str) -> list[str]:
 
 
 def _run(
-    plan: Sweep, out: Path, executor: str, fresh: bool, retry: list[str], memory_limit: float | None
+    plan: Sweep,
+    out: Path,
+    executor: str,
+    workers: Executor,
+    fresh: bool,
+    retry: list[str],
+    memory_limit: float | None,
 ) -> tuple[Row, ...]:
-    from hvt_bench.executors import make_executor
     from hvt_bench.measure import available_memory_mib
     from hvt_bench.progress import Progress
     from hvt_bench.run import run_sweep
@@ -159,7 +167,6 @@ def _run(
         raise RequestError(f"--memory-limit {memory_limit:g}: give MiB, more than 0 and less than {MAX_MIB:.0e}")
     if executor == "process" and memory_limit is None and (free := available_memory_mib()):
         memory_limit = USABLE_SHARE * free
-    workers = make_executor(executor, preload=["hvt_bench.measure"])
     events = run_sweep(plan, workers, out, fresh=fresh, retry=retry, memory_limit_mib=memory_limit)
     try:
         with _ctrl_c(signal.default_int_handler), Progress(plan, typer.echo) as progress:
@@ -210,7 +217,9 @@ def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:
 
 @app.command(rich_help_panel=LOOK)
 def show(
-    model: Annotated[str, typer.Argument(help="A variant or family, such as hvt_s_1.")],
+    model: Annotated[
+        str, typer.Argument(help="A variant or family, such as hvt_s_1; timm:NAME; package.module:factory.")
+    ],
     changes: Annotated[
         list[str] | None, typer.Argument(help="Fields to change, such as depth=18.", metavar="KEY=VALUE...")
     ] = None,

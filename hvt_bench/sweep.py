@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,9 +14,12 @@ from pydantic import Field, ValidationError
 
 from hvt_bench.environment import resolve_device
 from hvt_bench.errors import ConfigError, FieldError, FileError, RequestError, plural, unknown
+from hvt_bench.executors.base import Executor
+from hvt_bench.executors.inline import InlineExecutor
 from hvt_bench.metrics import METRICS
-from hvt_bench.models import VARIANTS, make_config, model_name, override, parse_model
+from hvt_bench.models import CONFIG_COLUMNS, VARIANTS, make_config, model_name, override, parse_model
 from hvt_bench.models.config import ModelConfig
+from hvt_bench.outside import OutsideCode, variations
 from hvt_bench.point import SWEEPABLE, InvalidCell, Point, Protocol
 from hvt_bench.records import Record, explain
 from hvt_bench.yaml_file import Place, YamlFile, load_yaml
@@ -59,9 +62,10 @@ class SweepFile(Record):
     protocol: dict[str, Any] = Field(default_factory=dict)
 
 
-def load_sweep(path: str | Path, device: str | None = None) -> Sweep:
+def load_sweep(path: str | Path, device: str | None = None, executor: Executor | None = None) -> Sweep:
     """Read a sweep file; `device` replaces the one it names.
 
+    `executor` says where the code of outside networks is asked what it takes: in this process, if none is given.
     Raises FileError, naming file, line, key and value, where something cannot be meant; RequestError where this
     machine lacks the device.
     """
@@ -69,11 +73,13 @@ def load_sweep(path: str | Path, device: str | None = None) -> Sweep:
     asked = _validate(file)
     _check_dictionaries(file, asked)
     models = _parse_models(file, asked)
+    outside = OutsideCode(executor or InlineExecutor())
+    _check_models(file, models, outside)
     if device and (section := next((s for s in ("axes", "grid") if "device" in getattr(asked, s)), None)):
         raise file.error((section, "device"), "the file compares devices; leave --device out, or this line")
     settled = _settle(file, ("protocol",), asked.protocol | ({"device": device} if device else {}))
-    _check_axes(file, asked, models, settled)
-    found = list(_cells(file, asked, models, settled))
+    _check_axes(file, asked, models, settled, outside)
+    found = _cells(file, asked, models, settled, outside)
     cells: dict[str, Cell] = {}
     for cell in found:
         cells.setdefault(cell.point_id, cell)
@@ -97,7 +103,7 @@ def _first_error(file: YamlFile, error: ValidationError, known: Mapping[str, obj
     if place and place[0] == "models" and place[-1] in ("str", "dict[str,any]"):
         place, sentence = (
             place[:2],
-            "a model is a name, such as hvt_s_1, or a mapping with a family or a variant",
+            "a model is a name, such as hvt_s_1, or a mapping with a family, a variant or a target",
         )
     return file.error(above + place, sentence)
 
@@ -133,13 +139,32 @@ def _parse_models(file: YamlFile, asked: SweepFile) -> dict[str, ModelConfig]:
     return models
 
 
-def _check_axes(file: YamlFile, asked: SweepFile, models: Mapping[str, ModelConfig], protocol: dict[str, Any]) -> None:
+def _check_models(file: YamlFile, models: Mapping[str, ModelConfig], outside: OutsideCode) -> None:
+    outside.ask(models.values())
+    for index, config in enumerate(models.values()):
+        try:
+            outside.check(config)
+        except ConfigError as error:
+            raise file.error(("models", index), str(error)) from None
+
+
+def _check_axes(
+    file: YamlFile,
+    asked: SweepFile,
+    models: Mapping[str, ModelConfig],
+    protocol: dict[str, Any],
+    outside: OutsideCode,
+) -> None:
     """Refuse an axis that no model has, and a value that no model can take whatever its other fields are."""
-    fields = {key for config in models.values() for key in type(config).model_fields}
+    swept = {key: values for key, values in (asked.axes | asked.grid).items() if key not in SWEEPABLE}
+    theirs = [config for config in models.values() if config.outside]
+    changes = [{key: value} for key, values in swept.items() for value in values]
+    outside.ask(changed for config in theirs for changed in variations(config, changes))
     for section in ("axes", "grid"):
         for key, values in getattr(asked, section).items():
-            if key not in fields and key not in SWEEPABLE:
-                raise file.error((section, key), unknown("axis", key, fields | set(SWEEPABLE)))
+            takers = [config for config in models.values() if outside.takes(config, key, values)]
+            if not takers and key not in SWEEPABLE:
+                raise file.error((section, key), _nobody_takes(key, values[0], models, outside))
             for index, value in enumerate(values):
                 place = (section, key, index)
                 if value in values[:index]:
@@ -147,27 +172,39 @@ def _check_axes(file: YamlFile, asked: SweepFile, models: Mapping[str, ModelConf
                 if key in SWEEPABLE:
                     _settle(file, place, protocol | {key: value})
                 else:
-                    _check_value(file, place, models, key, value)
+                    _check_value(file, place, takers, key, value, outside)
     combinations = math.prod(len(values) for values in asked.grid.values())
     most = len(models) * combinations * (1 + sum(len(values) for values in asked.axes.values()))
     if most > MAX_CELLS:
         raise file.error(("grid",), f"the grid and the axes make {most:,} cells, more than {MAX_CELLS:,}; take fewer")
 
 
-def _check_value(file: YamlFile, place: Place, models: Mapping[str, ModelConfig], key: str, value: Any) -> None:
-    refusals = []
-    for config in models.values():
-        if key not in type(config).model_fields:
-            continue
+def _nobody_takes(key: str, value: Any, models: Mapping[str, ModelConfig], outside: OutsideCode) -> str:
+    """Say that `key` is no axis: in the words of an outside network where there are no others."""
+    known = {name for config in models.values() if not config.outside for name in type(config).model_fields}
+    if known:
+        return unknown("axis", key, known | set(SWEEPABLE))
+    try:
+        outside.check(override(next(iter(models.values())), **{key: value}))
+    except ConfigError as error:
+        return str(error)
+    return unknown("axis", key, SWEEPABLE)
+
+
+def _check_value(
+    file: YamlFile, place: Place, takers: Sequence[ModelConfig], key: str, value: Any, outside: OutsideCode
+) -> None:
+    refused = []
+    for config in takers:
         try:
-            override(config, **{key: value})
+            outside.check(override(config, **{key: value}))
         except FieldError as error:
-            refusals.append(error)
+            refused.append(error)
             continue
         except ConfigError:
             pass
         return
-    raise file.error(place, str(refusals[0]))
+    raise file.error(place, str(refused[0]))
 
 
 def _settle(file: YamlFile, place: Place, protocol: dict[str, Any]) -> dict[str, Any]:
@@ -188,25 +225,40 @@ def _settle(file: YamlFile, place: Place, protocol: dict[str, Any]) -> dict[str,
 
 
 def _cells(
-    file: YamlFile, asked: SweepFile, models: Mapping[str, ModelConfig], protocol: dict[str, Any]
-) -> Iterator[Cell]:
-    """Yield, for each model and each combination of the grid, the centre and then the points of every axis.
+    file: YamlFile,
+    asked: SweepFile,
+    models: Mapping[str, ModelConfig],
+    protocol: dict[str, Any],
+    outside: OutsideCode,
+) -> list[Cell]:
+    """Return, for each model and each combination of the grid, the centre and then the points of every axis.
 
     The centre comes first, so that a value which the centre has anyway is the centre, whichever axis names it.
     """
+    cells: list[Cell] = []
     for name, config in models.items():
-        for combination in _combinations(asked.grid, config):
-            yield _cell(file, name, config, protocol, combination, None)
-            for key, values in asked.axes.items():
-                if key in SWEEPABLE or key in type(config).model_fields:
-                    for value in values:
-                        yield _cell(file, name, config, protocol, combination | {key: value}, key)
+        places = list(_places(asked, config, outside))
+        outside.ask(variations(config, (_built(changes) for changes, _ in places)))
+        cells += [_cell(file, name, config, protocol, changes, axis, outside) for changes, axis in places]
+    return cells
 
 
-def _combinations(grid: Mapping[str, tuple[Any, ...]], config: ModelConfig) -> Iterator[dict[str, Any]]:
-    mine = {key: values for key, values in grid.items() if key in SWEEPABLE or key in type(config).model_fields}
-    for values in itertools.product(*mine.values()):
-        yield dict(zip(mine, values, strict=True))
+def _places(asked: SweepFile, config: ModelConfig, outside: OutsideCode) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Yield what differs from `config` and from the protocol at each of its cells, and the axis."""
+    axes, grid = (
+        {key: values for key, values in section.items() if key in SWEEPABLE or outside.takes(config, key, values)}
+        for section in (asked.axes, asked.grid)
+    )
+    for combination in itertools.product(*grid.values()):
+        centre = dict(zip(grid, combination, strict=True))
+        yield centre, None
+        for key, values in axes.items():
+            for value in values:
+                yield centre | {key: value}, key
+
+
+def _built(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in changes.items() if key not in SWEEPABLE}
 
 
 def _cell(
@@ -216,14 +268,21 @@ def _cell(
     protocol: dict[str, Any],
     changes: dict[str, Any],
     axis: str | None,
+    outside: OutsideCode,
 ) -> Cell:
     measured = {key: value for key, value in changes.items() if key in SWEEPABLE}
-    built = {key: value for key, value in changes.items() if key not in SWEEPABLE}
     settled = _settle(file, ("axes",), protocol | measured) if measured else protocol
+    known: dict[str, Any] = {"family": config.family, "device": settled["device"]}
     try:
-        changed = override(config, **built)
+        changed = override(config, **_built(changes))
     except ConfigError as error:
-        fields = {key: getattr(config, key) for key in type(config).model_fields} | built
-        asked = {"family": config.family, "device": settled["device"], **fields}
-        return InvalidCell(model=name, axis=axis, asked=asked, reason=str(error))
-    return Point(model=name, axis=axis, config=changed, **settled)
+        known |= config.columns(name, CONFIG_COLUMNS) | _built(changes)
+        return InvalidCell(model=name, axis=axis, asked=known, reason=str(error))
+    point = Point(model=name, axis=axis, config=changed, **settled)
+    try:
+        outside.check(changed)
+        changed.check_attention(point.attention)
+    except ConfigError as error:
+        known |= changed.columns(name, CONFIG_COLUMNS) | {"attention": point.attention}
+        return InvalidCell(model=name, axis=axis, asked=known, reason=str(error))
+    return point

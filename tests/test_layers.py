@@ -15,7 +15,7 @@ LAYERS = {
     6: {"measure", "table"},
     5: {"row", "sweep"},
     4: {"metrics", "environment"},
-    3: {"point"},
+    3: {"point", "outside"},
     2: {"models"},
     1: {"records", "files", "yaml_file", "executors"},
     0: {"errors"},

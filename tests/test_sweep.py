@@ -225,3 +225,83 @@ def test_a_date_is_no_name(load):
 def test_a_size_beyond_all_measure_is_refused_before_anything_is_counted(load, field):
     with pytest.raises(FileError, match=rf"{field}: 20000000 does not fit: should be less than or equal to"):
         load(f"name: n\nmodels: ['hvt_s_1:{field}=20000000']\n")
+
+
+# --- outside networks -----------------------------------------------------------------------------------------------
+
+
+def places_of(sweep):
+    return [(cell.model, cell.axis, type(cell).__name__) for cell in sweep.cells]
+
+
+def test_an_axis_applies_to_the_factories_that_take_it(load, module):
+    sweep = load(
+        f"name: o\nmodels: [hvt_s_1, '{module}:Net', '{module}:any_keyword:depth=5']\n"
+        "axes: {depth: [3], width: [4], pool_stages: [0]}\nprotocol: {device: cpu}\n"
+    )
+    assert places_of(sweep) == [
+        ("hvt_s_1", None, "Point"),
+        ("hvt_s_1", "depth", "Point"),
+        ("hvt_s_1", "pool_stages", "Point"),
+        (f"{module}:Net", None, "Point"),
+        (f"{module}:Net", "depth", "Point"),
+        (f"{module}:Net", "width", "Point"),
+        (f"{module}:any_keyword:depth=5", None, "Point"),
+        (f"{module}:any_keyword:depth=5", "depth", "Point"),
+        (f"{module}:any_keyword:depth=5", "width", "Point"),
+    ]
+    assert [point.config.arguments for point in sweep.points[-3:]] == [
+        {"depth": 5},
+        {"depth": 3},
+        {"depth": 5, "width": 4},
+    ]
+
+
+def test_what_a_factory_refuses_is_a_cell_with_the_reason(load, module):
+    sweep = load(
+        f"name: o\nmodels: [{{target: '{module}:Net', name: mine}}]\naxes: {{depth: [3, deep]}}\n"
+        "grid: {width: [4, -1], attention: [sdpa, eager]}\nprotocol: {device: cpu}\n"
+    )
+    reasons = {
+        (cell.asked.get("depth"), cell.asked["model_kwargs"], cell.asked["attention"]): cell.reason
+        for cell in sweep.invalid
+    }
+    target = f"{module}:Net"
+    assert reasons[None, f"target={target}; width=4", "eager"].startswith(f"{target} brings its own attention")
+    assert reasons[3, f"target={target}; width=-1", "sdpa"].startswith(
+        f"{target} refuses depth=3, width=-1: RuntimeErr"
+    )
+    assert reasons[None, f"target={target}; depth=deep; width=4", "sdpa"].startswith(
+        f"{target} refuses depth=deep, wid"
+    )
+    assert [point.config.arguments for point in sweep.points] == [{"width": 4}, {"width": 4, "depth": 3}]
+    assert len(sweep.invalid) == len(set(map(str, reasons))) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "sentence"),
+    [
+        ("models: ['M:fails']\n", 2, "M:fails refuses a call without arguments: ValueError: no good"),
+        ("models:\n- hvt_s_1\n- 'M:number'\n", 4, "M:number returned a int; a network is a torch.nn.Module"),
+        ("models:\n- {target: 'M:Net', dept: 3}\n", 3, "M:Net: unknown keyword argument 'dept'; did you mean 'depth'?"),
+        ("models:\n- {target: 'M:Net', operators: [x]}\n", 3, "operators: ['x'] does not fit: should be a mapping"),
+        ("models: ['M:Net']\naxes:\n  dept: [3]\n", 4, "M:Net: unknown keyword argument 'dept'; did you mean 'depth'?"),
+        ("models: ['M:Net', hvt_s_1]\naxes:\n  dept: [3]\n", 4, "unknown axis 'dept'; did you mean 'depth'?"),
+        ("models: ['M:Net']\naxes:\n  depth: [{a: 1}]\n", 4, "M:Net: depth: {'a': 1} cannot be passed on"),
+        ("models: ['M:Net']\naxes:\n  depth: [2, {a: 1}]\n", 4, "M:Net: depth: {'a': 1} cannot be passed on"),
+        ("models: ['M:Net', hvt_s_1]\naxes:\n  pool_stages: [-1]\n", 4, "family hvt: pool_stages: -1 does not fit"),
+    ],
+)
+def test_a_mistake_about_an_outside_network_has_its_line(load, tmp_path, module, text, line, sentence):
+    with pytest.raises(FileError) as caught:
+        load("name: o\n" + text.replace("M:", f"{module}:"))
+    assert str(caught.value).startswith(f"{tmp_path}/sweep.yaml:{line}: {sentence.replace('M:', f'{module}:')}")
+
+
+def test_shapes_and_operators_are_keys_of_a_mapping(load, module):
+    (point,) = load(
+        f"name: o\nmodels: [{{target: '{module}:Pair', input_shapes: [[4], [6]], operators: {{mylib::op: free}}}}]\n"
+    ).points
+    assert point.config.input_shapes(3) == ((3, 4), (3, 6))
+    assert point.config.operators == (("mylib::op", "free"),)
+    assert point.config.arguments == {}
