@@ -7,13 +7,14 @@ import os
 import random
 import time
 import zlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError, HvtBenchError, WorkerTimeoutError
-from hvt_bench.executors.base import Executor, Outcome
+from hvt_bench.executors.base import Executor
 from hvt_bench.measure import Visit, count_point, measure_round, utc_now
 from hvt_bench.point import Point
 from hvt_bench.row import Row, Sample, Status
@@ -23,6 +24,7 @@ from hvt_bench.table import Journal, Run, held, in_turn, read_journal, read_tabl
 WINDOW = 20  # points whose rounds are interleaved: drift shows as spread, and a killed sweep has finished rows
 WRITE_EVERY_S = 5.0
 DESCRIBE_LIMIT_S = 120.0  # a driver that does not answer is an error, not a program that waits
+Place = TypeVar("Place", Point, Visit)  # a counting or a round
 FAILED: tuple[Status, ...] = ("oom", "timeout", "crashed", "error")
 
 
@@ -110,7 +112,7 @@ def run_sweep(
         yield Started(len(sweep.points), len(sweep.points) - len(todo), len(sweep.invalid), len(visits), moved)
         writer = _Writer(path, run, clock)
         try:
-            yield from _count(to_count, run, journal, writer)
+            yield from _count(to_count, executor, run, journal, writer)
             yield from _measure(visits, executor, measure, run, journal, writer)
         finally:
             writer.write()
@@ -251,9 +253,11 @@ class _Writer:
             self._last = self._clock()
 
 
-def _count(points: list[Point], run: Run, journal: Journal, writer: _Writer) -> Iterator[Counted]:
-    for point in points:
-        sample = count_point(point)
+def _count(points: list[Point], executor: Executor, run: Run, journal: Journal, writer: _Writer) -> Iterator[Counted]:
+    """Count our own networks here, and outside ones, which may crash or hang, in workers."""
+    ours = ((point, count_point(point)) for point in points if not point.config.outside)
+    theirs = _visited(executor, count_point, (point for point in points if point.config.outside))
+    for point, sample in itertools.chain(ours, theirs):
         _keep(sample, run, journal)
         writer.write_if_due()
         yield Counted(point, sample)
@@ -278,28 +282,38 @@ def _measure(
             if visit.point.point_id not in failed:
                 yield visit
 
-    started_at, start = utc_now(), time.perf_counter()
-    for outcome in executor.map(measure, pending(), lambda visit: visit.point.timeout_s):
-        sample = _sample_of(outcome, started_at, time.perf_counter() - start)
+    for visit, sample in _visited(executor, measure, pending()):
         if sample.status != "ok":
             failed.add(sample.point_id)
         _keep(sample, run, journal)
         writer.write_if_due()
-        yield Measured(outcome.item.point, sample, left)
+        yield Measured(visit.point, sample, left)
+
+
+def _visited(
+    executor: Executor, function: Callable[[Place], Sample], places: Iterable[Place]
+) -> Iterator[tuple[Place, Sample]]:
+    """Yield what workers found; where none came back, a sample that says how it ended."""
+    started_at, start = utc_now(), time.perf_counter()
+    for outcome in executor.map(function, places, lambda place: _point_and_round(place)[0].timeout_s):
+        seconds = time.perf_counter() - start
+        yield outcome.item, outcome.value or _lost(outcome.item, outcome.error, started_at, seconds)
         started_at, start = utc_now(), time.perf_counter()
 
 
-def _sample_of(outcome: Outcome[Visit, Sample], started_at: str, seconds: float) -> Sample:
-    """Return what a worker found, or, where none came back, a sample that says how it ended."""
-    if outcome.value is not None:
-        return outcome.value
-    known: Status = "timeout" if isinstance(outcome.error, WorkerTimeoutError) else "crashed"
+def _point_and_round(place: Point | Visit) -> tuple[Point, int | None]:
+    return (place.point, place.round) if isinstance(place, Visit) else (place, None)
+
+
+def _lost(place: Point | Visit, error: BaseException | None, started_at: str, seconds: float) -> Sample:
+    point, number = _point_and_round(place)
+    known: Status = "timeout" if isinstance(error, WorkerTimeoutError) else "crashed"
     return Sample(
-        point_id=outcome.item.point.point_id,
-        round=outcome.item.round,
+        point_id=point.point_id,
+        round=number,
         values={},
         status=known,
-        error=str(outcome.error),
+        error=str(error),
         started_at=started_at,
         seconds=round(seconds, 3),
     )

@@ -231,6 +231,29 @@ intensity     22.1 MACs a byte (1 image, float32, unfused)
     )
 
 
+def test_show_of_an_outside_network(run, module):
+    code, out, err = run("show", f"{module}:Net", "depth=3", "input_shapes=[[3, 32, 32]]")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[:2] == [
+        f"{module}:Net depth=3 input_shapes=[[3, 32, 32]] (family external)",
+        f"target={module}:Net  depth=3  input_shapes=[[3, 32, 32]]",
+    ]
+    assert "macs          24,848 (0.00 G multiply-adds of one image)" in lines
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("Nett", "unknown name 'Nett'; did you mean 'Net'?"),
+        ("Net:dept=3", "unknown keyword argument 'dept'; did you mean 'depth'?"),
+    ],
+)
+def test_show_of_what_is_no_network_is_exit_2(run, module, model, sentence):
+    target = f"{module}:{model.partition(':')[0]}"
+    assert run("show", f"{module}:{model}") == (2, "", f"error: {target}: {sentence}\n")
+
+
 @pytest.mark.parametrize("what", ["variants", "families", "metrics", "figures", "columns"])
 def test_list(run, what):
     from hvt_bench import listing
@@ -420,3 +443,21 @@ def test_columns_of_a_written_table_are_the_header(run, small):
 
 def test_the_installed_command_is_there():
     assert shutil.which("hvt-bench", path=os.path.dirname(sys.executable))
+
+
+@pytest.mark.slow
+def test_a_sweep_of_outside_networks_goes_on_past_one_that_dies(run, module, monkeypatch):
+    with open("o.yaml", "w") as file:
+        file.write(
+            f"name: o\nmodels: [{{target: '{module}:dies', name: dead}}, '{module}:Net']\naxes: {{depth: [3]}}\n"
+            "measure: [complexity]\nprotocol: {device: cpu}\n"
+        )
+    code, out, err = run("sweep", "o.yaml")
+    assert code == 1
+    assert out.splitlines() == [
+        "4 points, 0 invalid; 0 done before, 4 to go in 0 rounds",
+        "dead: crashed: the worker ended with exit code 7 and no answer",
+        "dead depth=3: crashed: the worker ended with exit code 7 and no answer",
+        "wrote reports/run.csv: 4 rows, 2 ok, 0 invalid",
+    ]
+    assert err.splitlines()[-1] == "2 points failed; --retry crashed tries again"

@@ -7,6 +7,7 @@ import pytest
 from hvt_bench.errors import FileError, HvtBenchError, WorkerCrashedError, WorkerTimeoutError
 from hvt_bench.executors import make_executor
 from hvt_bench.executors.base import Outcome
+from hvt_bench.measure import measure_round
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
 from hvt_bench.run import WINDOW, Counted, Finished, Measured, Started, journal_of, run_sweep
@@ -34,6 +35,12 @@ def go(sweep, path, measure=fake_measure, executor=None, **options):
     return list(run_sweep(sweep, executor or make_executor("inline"), path, measure, **options))
 
 
+def outside_sweep(*models, metrics=("complexity",)):
+    fields = {"device": "cpu", "batch_size": 1, "warmup_s": 0.0, "min_time_s": 0.001, "rounds": 1, "timeout_s": 100.0}
+    points = tuple(Point(model=model, config=parse_model(model), **fields) for model in models)
+    return Sweep("o", points, metrics)
+
+
 def visits_of(events):
     return [(e.point.config.depth, e.sample.round, e.sample.status) for e in events if isinstance(e, Measured)]
 
@@ -51,7 +58,7 @@ class ScriptedExecutor:
 
     def map(self, function, items, timeout_s=lambda _: None):
         for item in items:
-            key = (item.point.config.depth, item.round) if hasattr(item, "point") else item
+            key = (item.point.config.depth, item.round) if hasattr(item, "point") else getattr(item, "model", item)
             if key in self.deaths:
                 yield Outcome(item, None, self.deaths[key])
             else:
@@ -333,3 +340,45 @@ def test_a_refused_sweep_makes_no_folder(tmp_path):
 def test_the_folder_of_the_table_is_made(tmp_path):
     go(make_sweep(), tmp_path / "new" / "folder" / "run.csv")
     assert len(read_table(tmp_path / "new" / "folder" / "run.csv")) == 2
+
+
+SMALL = "hvt:depth=2,img_size=64,embed_dim=64"
+
+
+@pytest.mark.parametrize(
+    ("death", "status"), [(WorkerTimeoutError("ran too long"), "timeout"), (WorkerCrashedError("SIGKILL"), "crashed")]
+)
+def test_an_outside_network_that_dies_while_counted_is_a_row(path, module, death, status):
+    bad, good = f"{module}:Net:depth=3", f"{module}:Net"
+    events = go(outside_sweep(bad, SMALL, good), path, executor=ScriptedExecutor({bad: death}))
+    counted = [(e.point.model, e.sample.round, e.sample.status) for e in events if isinstance(e, Counted)]
+    assert counted == [(SMALL, None, "ok"), (bad, None, status), (good, None, "ok")]
+    rows = {row["model"]: row for row in read_table(path)}
+    assert (rows[bad]["status"], rows[bad]["error"], rows[bad]["macs"]) == (status, str(death), None)
+    assert (rows[good]["status"], rows[good]["family"], rows[good]["model_kwargs"]) == ("ok", "external", None)
+
+
+def test_our_own_networks_are_counted_without_a_worker(path):
+    class NoExecutor:
+        def map(self, function, items, timeout_s=lambda _: None):
+            assert function is describe or not list(items)
+            return iter([Outcome(item, function(item), None) for item in items])
+
+    assert isinstance(go(outside_sweep(SMALL), path, executor=NoExecutor())[-1], Finished)
+
+
+@pytest.mark.slow
+def test_an_outside_network_is_counted_and_measured_in_real_workers(path, module):
+    models = [
+        f"{module}:{name}"
+        for name in ("dies", "Net:depth=3", "DiesRunning", "Pair:input_shapes=[[4], [6]]", "reads_values")
+    ]
+    sweep = outside_sweep(*models, metrics=("complexity", "memory", "latency"))
+    go(sweep, path, measure=measure_round, executor=make_executor("process"))
+    found = [(row["model"], row["status"], row["rounds"]) for row in read_table(path)]
+    statuses = ["crashed", "ok", "crashed", "ok", "ok"]
+    assert found == [
+        (model, status, 1 if status == "ok" else None) for model, status in zip(models, statuses, strict=True)
+    ]
+    assert read_table(path)[0]["error"] == "the worker ended with exit code 7 and no answer"
+    assert all(row["peak_memory_mib"] < 50 for row in read_table(path) if row["status"] == "ok")
