@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -20,9 +20,9 @@ from hvt_bench import __version__
 from hvt_bench.errors import HvtBenchError, RequestError, plural
 
 if TYPE_CHECKING:
-    from hvt_bench.executors.base import Executor
     from hvt_bench.models.config import ModelConfig
     from hvt_bench.row import Row
+    from hvt_bench.run import Event
     from hvt_bench.sweep import Sweep
 
 app = typer.Typer(
@@ -40,6 +40,9 @@ MEASURE, LOOK, GUARD = "Measure", "Look", "Guard"
 DEFAULT_OUT = Path("reports/run.csv")
 MAX_MIB = 1e12
 STOPPED = 130  # exit code of a program that Ctrl-C ended
+Executed = Annotated[
+    bool, typer.Option("--executed", help="Count a network whose cost depends on its image by running it on one.")
+]
 USABLE_SHARE = 0.9  # of the memory that is free: the default of --memory-limit
 
 
@@ -113,6 +116,7 @@ def sweep(
         float | None,
         typer.Option(help="MiB that a CPU point may allocate; default 90 % of what is free.", metavar="MIB"),
     ] = None,
+    executed: Executed = False,
     executor: Annotated[
         str, typer.Option(help="process: a fresh process per round; inline: this one, for debugging.")
     ] = "process",
@@ -124,6 +128,8 @@ def sweep(
     Example: hvt-bench sweep sweeps/scaling.yaml
     """
     from hvt_bench.executors import make_executor
+    from hvt_bench.measure import available_memory_mib
+    from hvt_bench.run import run_sweep
     from hvt_bench.sweep import load_sweep
 
     if out.suffix != ".csv":
@@ -133,7 +139,15 @@ def sweep(
     if dry_run:
         _print_plan(plan)
         return
-    rows = _run(plan, out, executor, workers, fresh, _statuses(retry), memory_limit)
+    if executor == "inline" and memory_limit is not None:
+        raise RequestError("--memory-limit needs --executor process: it limits a process of its own")
+    if memory_limit is not None and not 0 < memory_limit < MAX_MIB:
+        raise RequestError(f"--memory-limit {memory_limit:g}: give MiB, more than 0 and less than {MAX_MIB:.0e}")
+    if executor == "process" and memory_limit is None and (free := available_memory_mib()):
+        memory_limit = USABLE_SHARE * free
+    retried = _statuses(retry)
+    events = run_sweep(plan, workers, out, fresh=fresh, retry=retried, memory_limit_mib=memory_limit, executed=executed)
+    rows = _follow(plan, out, events)
     _print_result(out, rows, {cell.point_id for cell in plan.cells})
 
 
@@ -148,26 +162,9 @@ def _statuses(text: str) -> list[str]:
     return statuses
 
 
-def _run(
-    plan: Sweep,
-    out: Path,
-    executor: str,
-    workers: Executor,
-    fresh: bool,
-    retry: list[str],
-    memory_limit: float | None,
-) -> tuple[Row, ...]:
-    from hvt_bench.measure import available_memory_mib
+def _follow(plan: Sweep, out: Path, events: Generator[Event, None, None]) -> tuple[Row, ...]:
     from hvt_bench.progress import Progress
-    from hvt_bench.run import run_sweep
 
-    if executor == "inline" and memory_limit is not None:
-        raise RequestError("--memory-limit needs --executor process: it limits a process of its own")
-    if memory_limit is not None and not 0 < memory_limit < MAX_MIB:
-        raise RequestError(f"--memory-limit {memory_limit:g}: give MiB, more than 0 and less than {MAX_MIB:.0e}")
-    if executor == "process" and memory_limit is None and (free := available_memory_mib()):
-        memory_limit = USABLE_SHARE * free
-    events = run_sweep(plan, workers, out, fresh=fresh, retry=retry, memory_limit_mib=memory_limit)
     try:
         with _ctrl_c(signal.default_int_handler), Progress(plan, typer.echo) as progress:
             for event in events:
@@ -225,6 +222,7 @@ def show(
     ] = None,
     by: Annotated[str, typer.Option(help="Where the MACs fall: block, module, operator or stage.")] = "block",
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    executed: Executed = False,
 ) -> None:
     """Show the fields of a network, where its tokens and MACs fall, and what it costs in all.
 
@@ -232,7 +230,7 @@ def show(
     """
     from hvt_bench.show import describe
 
-    typer.echo(describe(" ".join([model, *(changes or [])]), _config(model, changes or []), by, form))
+    typer.echo(describe(" ".join([model, *(changes or [])]), _config(model, changes or []), by, form, executed))
 
 
 def _config(model: str, changes: list[str]) -> ModelConfig:
@@ -304,6 +302,7 @@ def table(csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep`
 @app.command(rich_help_panel=GUARD)
 def check(
     budgets: Annotated[Path, typer.Argument(help="A budgets file, such as sweeps/budgets.yaml.")],
+    executed: Executed = False,
 ) -> None:
     """Exit 1 if a model left its FLOPs budget.
 
@@ -311,7 +310,7 @@ def check(
     """
     from hvt_bench.gate import check_budgets, render_text
 
-    verdicts = check_budgets(budgets)
+    verdicts = check_budgets(budgets, executed)
     typer.echo(render_text(verdicts))
     if not all(verdict.ok for verdict in verdicts):
         raise typer.Exit(1)

@@ -54,7 +54,7 @@ class Verdict:
         return not self.breaches and self.error is None
 
 
-def check_budgets(path: str | Path) -> list[Verdict]:
+def check_budgets(path: str | Path, executed: bool = False) -> list[Verdict]:
     """Count every model of a budgets file; two-sided, since a count that fell has lost something too.
 
     Raises FileError, naming file, line, key and value, for what cannot be a budgets file.
@@ -72,7 +72,7 @@ def check_budgets(path: str | Path) -> list[Verdict]:
     for model, budgets in asked.budgets.items():
         place = ("budgets", model)
         try:
-            found = count(parse_model(model)).model_dump()
+            found = count(parse_model(model), executed=executed).model_dump()
         except ConfigError as error:
             raise file.error(place, str(error)) from None
         except CountError as error:

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -77,12 +78,14 @@ def run_sweep(
     fresh: bool = False,
     retry: Sequence[str] = (),
     memory_limit_mib: float | None = None,
+    executed: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, None]:
     """Visit the points of `sweep` that `path`, a CSV, does not hold yet, and write it as results come in.
 
     A file of another sweep or another environment, and with `fresh` any, is moved aside. Points that failed count as
-    done unless their status is in `retry`. Raises FileError, before anything is visited, where `path` cannot be
+    done unless their status is in `retry`. With `executed`, networks whose cost depends on their image are counted by
+    running them once. Raises FileError, before anything is visited, where `path` cannot be
     written or holds something that is not ours.
     """
     path = Path(path)
@@ -112,7 +115,7 @@ def run_sweep(
         yield Started(len(sweep.points), len(sweep.points) - len(todo), len(sweep.invalid), len(visits), moved)
         writer = _Writer(path, run, clock)
         try:
-            yield from _count(to_count, executor, run, journal, writer)
+            yield from _count(to_count, partial(count_point, executed=executed), executor, run, journal, writer)
             yield from _measure(visits, executor, measure, run, journal, writer)
         finally:
             writer.write()
@@ -253,10 +256,17 @@ class _Writer:
             self._last = self._clock()
 
 
-def _count(points: list[Point], executor: Executor, run: Run, journal: Journal, writer: _Writer) -> Iterator[Counted]:
+def _count(
+    points: list[Point],
+    count: Callable[[Point], Sample],
+    executor: Executor,
+    run: Run,
+    journal: Journal,
+    writer: _Writer,
+) -> Iterator[Counted]:
     """Count our own networks here, and outside ones, which may crash or hang, in workers."""
-    ours = ((point, count_point(point)) for point in points if not point.config.outside)
-    theirs = _visited(executor, count_point, (point for point in points if point.config.outside))
+    ours = ((point, count(point)) for point in points if not point.config.outside)
+    theirs = _visited(executor, count, (point for point in points if point.config.outside))
     for point, sample in itertools.chain(ours, theirs):
         _keep(sample, run, journal)
         writer.write_if_due()

@@ -20,7 +20,7 @@ Part = dict[str, str | int | None]  # one line of a breakdown; None is not appli
 _HEADERS = {"macs": "MACs", "share_pct": "%"}
 
 
-def describe(name: str, config: ModelConfig, by: str = "block", form: str = "table") -> str:
+def describe(name: str, config: ModelConfig, by: str = "block", form: str = "table", executed: bool = False) -> str:
     """Return the text of `hvt-bench show`; `by` is a key of BREAKDOWNS, `form` is `table`, `csv` or `json`.
 
     Raises CountError where the cost is not certain, RequestError where `by` or `form` is unknown.
@@ -29,7 +29,7 @@ def describe(name: str, config: ModelConfig, by: str = "block", form: str = "tab
         raise RequestError(f"--by: {unknown('breakdown', by, BREAKDOWNS)}")
     if form not in _FORMS:
         raise RequestError(f"--format: {unknown('format', form, _FORMS)}")
-    counted = breakdown(config)
+    counted = breakdown(config, executed=executed)
     parts = BREAKDOWNS[by](counted)
     return _FORMS[form](name, config, counted, parts)
 
@@ -127,6 +127,7 @@ def _as_table(name: str, config: ModelConfig, counted: Breakdown, parts: list[Pa
             f"params        {total.params:,} ({total.params / 1e6:.2f} M)",
             f"train_macs    {_training(counted)}",
             f"intensity     {_intensity(total)}",
+            f"count_source  {total.count_source}",
         ]
     )
 

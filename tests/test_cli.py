@@ -227,6 +227,7 @@ activations   1,487,344
 params        3,961,354 (3.96 M)
 train_macs    1,781,171,712 (2,279,143,680 with activation checkpointing)
 intensity     22.1 MACs a byte (1 image, float32, unfused)
+count_source  shapes
 """
     )
 
@@ -461,3 +462,38 @@ def test_a_sweep_of_outside_networks_goes_on_past_one_that_dies(run, module, mon
         "wrote reports/run.csv: 4 rows, 2 ok, 0 invalid",
     ]
     assert err.splitlines()[-1] == "2 points failed; --retry crashed tries again"
+
+
+PICKS = """
+from torch import nn
+
+
+class Picks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.two(self.one(x)[x[:, 0] > -1e9])
+"""
+
+
+def test_executed_counts_what_depends_on_its_data(run, small):
+    (small / "picks.py").write_text(PICKS)
+    model = "'picks:Picks:input_shapes=[[4]]'"
+    (small / "b.yaml").write_text(f"budgets: {{{model}: {{macs: 36}}}}\n")
+    (small / "s.yaml").write_text(f"name: s\nmodels: [{model}]\nmeasure: [complexity]\n")
+    assert run("check", "b.yaml")[0] == 1
+    assert run("check", "b.yaml", "--executed") == (
+        0,
+        "ok      picks:Picks:input_shapes=[[4]]  macs 36\n1 of 1 model kept their budgets\n",
+        "",
+    )
+    code, out, err = run("show", "picks:Picks", "input_shapes=[[4]]", "--executed")
+    assert (code, err) == (0, "")
+    assert out.endswith("count_source  executed\n")
+    arguments = ["sweep", "s.yaml", "--executor", "inline"]
+    assert "--executed counts one real image" in run(*arguments)[2]
+    assert run(*arguments, "--executed", "--retry", "error")[0] == 0
+    (row,) = read_table("reports/run.csv")
+    assert (row["macs"], row["count_source"], row["status"]) == (36, "executed", "ok")

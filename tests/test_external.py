@@ -214,8 +214,8 @@ def test_the_path_of_imports_stays_as_it_was(module):
     ("model", "kind", "sentence"),
     [
         ("Nett", ConfigError, "{m}:Nett: unknown name 'Nett'; did you mean 'Net'?"),
-        ("torch.nn", ConfigError, "{m}:torch.nn is a module; name a function or a class that makes a network when"),
-        ("net", ConfigError, "{m}:net is a Linear; name a function or a class that makes a network when it is called"),
+        ("torch.nn", ConfigError, "{m}:torch.nn is a module; name a function or a class"),
+        ("net", ConfigError, "{m}:net is a Linear; name a function or a class"),
         ("number", ConfigError, "{m}:number returned a int; a network is a torch.nn.Module"),
         ("fails", ConfigError, "{m}:fails refuses a call without arguments: ValueError: no good"),
         ("fails:depth=0", ConfigError, "{m}:fails refuses depth=0: ValueError: no good"),

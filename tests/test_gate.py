@@ -64,7 +64,7 @@ def test_an_outside_network_that_does_not_exist_is_a_mistake_of_the_file(write, 
 
 
 def test_a_network_that_cannot_be_counted_is_broken(write, monkeypatch):
-    def refuse(config):
+    def refuse(config, **options):
         raise CountError("aten::strange in module 'head': no counting rule says what this operator costs")
 
     monkeypatch.setattr("hvt_bench.gate.count", refuse)

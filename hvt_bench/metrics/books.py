@@ -33,11 +33,13 @@ Costs = dict[str, Counter[str]]
 FVCORE_FAILED = "fvcore failed"
 
 
-def first_book(module: nn.Module, inputs: list[Tensor], rules: Mapping[str, Rule], *, executed: bool = False) -> Costs:
+def first_book(
+    module: nn.Module, inputs: list[Tensor], rules: Mapping[str, Rule | None], *, executed: bool = False
+) -> Costs:
     """Count `macs`, `activations` and `fvcore_flops` with fvcore, in one trace on CPU tensors.
 
-    `rules` are those of an outside network's own operators. Raises CountError at an operator without a rule, or, unless
-    `executed`, one whose shape depends on data.
+    `rules` are those of an outside network's own operators, None where one is free. Raises CountError at an operator
+    without a rule, or, unless `executed`, one whose shape depends on data.
     """
     if not executed:
         inputs = [torch.empty_like(x, device="cpu") for x in inputs]
@@ -58,7 +60,8 @@ def _no_rule(analysis: FlopCountAnalysis, names: Mapping[str, object]) -> CountE
     operator = next(iter(analysis.unsupported_ops()))
     module = max((name for name in names if analysis.unsupported_ops(name)[operator]), key=path_depth)
     where = f"in module '{module}'" if module else "at the top of the network"
-    return CountError(f"{operator} {where}: no counting rule says what this operator costs")
+    hint = "" if operator.startswith("aten::") else f"; `operators: {{{operator}: free}}`, or a rule, declares it"
+    return CountError(f"{operator} {where}: no counting rule says what this operator costs{hint}")
 
 
 def path_depth(name: str) -> int:

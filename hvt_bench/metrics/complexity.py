@@ -35,9 +35,11 @@ from hvt_bench.metrics.books import (
     second_book,
     training_flops,
 )
+from hvt_bench.metrics.declared import NOTHING, Declared, declared
 from hvt_bench.metrics.tracing import WritesSkipped, meta_copy
 from hvt_bench.models import override, parse_model
 from hvt_bench.models.config import ModelConfig
+from hvt_bench.models.external import ExternalConfig
 from hvt_bench.models.layers import blocks_made_by
 from hvt_bench.records import Column
 
@@ -157,14 +159,7 @@ def breakdown(
 
 @lru_cache(maxsize=1024)
 def _count_config(config: ModelConfig, executed: bool) -> Breakdown:
-    try:
-        return _count_outside(config) if config.outside else _count_ours(config)
-    except CountError:
-        if not executed:
-            raise
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        return _execute(config.build(), [torch.randn(shape) for shape in config.input_shapes(1)], config.seq_lens)
+    return _count_outside(config, executed) if isinstance(config, ExternalConfig) else _count_ours(config)
 
 
 @torch.inference_mode(False)
@@ -176,8 +171,17 @@ def _count_ours(config: ModelConfig) -> Breakdown:
 
 
 @torch.inference_mode(False)
-def _count_outside(config: ModelConfig) -> Breakdown:
-    return _count_shapes(meta_copy(config.build_on_meta()), _inputs(config), config.seq_lens)
+def _count_outside(config: ExternalConfig, executed: bool) -> Breakdown:
+    module = meta_copy(config.build_on_meta())
+    own = declared(config.operators)
+    try:
+        return _count_shapes(module, _inputs(config), own=own)
+    except CountError:
+        if not executed:
+            raise
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        return _execute(config.build(), [torch.randn(shape) for shape in config.input_shapes(1)], own)
 
 
 def _inputs(config: ModelConfig) -> list[Tensor]:
@@ -186,33 +190,39 @@ def _inputs(config: ModelConfig) -> list[Tensor]:
 
 @torch.inference_mode(False)
 def _count_shapes(
-    module: nn.Module, inputs: Sequence[Tensor], seq_lens: tuple[int, ...] | None = None, blocks: Blocks | None = None
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    seq_lens: tuple[int, ...] | None = None,
+    blocks: Blocks | None = None,
+    own: Declared = NOTHING,
 ) -> Breakdown:
     """Count a module that lives on `meta`, keeping two books; `blocks` is what it was built under, if it was."""
-    module = module.eval().requires_grad_(True)
+    module.eval()
+    for weight in module.parameters():
+        weight.requires_grad_(weight.is_floating_point() or weight.is_complex())
     on_meta = [torch.empty_like(x, device="meta") for x in inputs]
     params = _params(module)  # before `to_empty` unties weights
     with attention_written_out():
         with torch.no_grad():
-            second = second_book(module, on_meta, {})
+            second = second_book(module, on_meta, own.second)
         training = blocks.train(module, on_meta) if blocks is not None else _train(module, on_meta)
         with torch.no_grad():
-            first = first_book(module.requires_grad_(False).to_empty(device="cpu"), on_meta, {})
+            first = first_book(module.requires_grad_(False).to_empty(device="cpu"), on_meta, own.first)
     compare_books(first, second)
     costs = _joined(params, first, second, training)
     return _summed_up(costs if blocks is None else blocks.whole(module, costs), seq_lens, "shapes")
 
 
 @torch.no_grad()
-def _execute(module: nn.Module, inputs: Sequence[Tensor], seq_lens: tuple[int, ...] | None = None) -> Breakdown:
+def _execute(module: nn.Module, inputs: Sequence[Tensor], own: Declared = NOTHING) -> Breakdown:
     """Run a module of our own on a CPU, once for each book."""
     module = module.cpu().eval()
     real = [x.cpu() for x in inputs]
     with attention_written_out():
-        second = second_book(module, real, {}, executed=True)
-        first = first_book(module, real, {}, executed=True)
+        second = second_book(module, real, own.second, executed=True)
+        first = first_book(module, real, own.first, executed=True)
     compare_books(first, second)
-    return _summed_up(_joined(_params(module), first, second), seq_lens, "executed")
+    return _summed_up(_joined(_params(module), first, second), None, "executed")
 
 
 def _train(module: nn.Module, inputs: list[Tensor]) -> Costs:

@@ -150,7 +150,7 @@ class ExternalConfig(ModelConfig):
 
     def _factory(self) -> Callable[..., object]:
         module, _, path = self.target.partition(":")
-        return _timm_factory(path) if module == "timm" else _imported(self.target, module, path)
+        return _timm_factory(path) if module == "timm" else imported(self.target)
 
 
 def yaml_text(value: object) -> str:
@@ -234,7 +234,9 @@ def _running(what: str) -> Iterator[None]:
             sys.path.remove(folder)
 
 
-def _imported(target: str, module: str, path: str) -> Callable[..., object]:
+def imported(target: str) -> Callable[..., object]:
+    """Import what `package.module:name` names, and can be called. Raises ConfigError."""
+    module, _, path = target.partition(":")
     with _running(f"{target} cannot be imported"):
         try:
             found: Any = importlib.import_module(module)
@@ -250,7 +252,7 @@ def _imported(target: str, module: str, path: str) -> Callable[..., object]:
             found = getattr(found, name)
     if not callable(found) or isinstance(found, nn.Module):
         kind = type(found).__name__
-        raise ConfigError(f"{target} is a {kind}; name a function or a class that makes a network when it is called")
+        raise ConfigError(f"{target} is a {kind}; name a function or a class")
     return found
 
 
