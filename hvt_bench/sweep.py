@@ -118,6 +118,13 @@ def _check_dictionaries(file: YamlFile, asked: SweepFile) -> None:
         section = "axes" if "device" in asked.axes else "grid"
         sentence = "batch_size is auto, which differs from device to device; give one under protocol"
         raise file.error((section, "device"), sentence)
+    if set(asked.measure) != {"complexity"}:
+        for section in ("protocol", "axes", "grid"):
+            if "checkpointing" in getattr(asked, section):
+                sentence = (
+                    "checkpointing saves memory in training, which is counted and not measured; measure [complexity]"
+                )
+                raise file.error((section, "checkpointing"), sentence)
     for key in asked.protocol:
         if key not in Protocol.model_fields:
             raise file.error(("protocol", key), unknown("key", key, Protocol.model_fields))

@@ -305,3 +305,10 @@ def test_shapes_and_operators_are_keys_of_a_mapping(load, module):
     assert point.config.input_shapes(3) == ((3, 4), (3, 6))
     assert point.config.operators == (("mylib::op", "free"),)
     assert point.config.arguments == {}
+
+
+@pytest.mark.parametrize("section", ["protocol: {checkpointing: true}", "axes: {checkpointing: [false, true]}"])
+def test_checkpointing_is_counted_and_not_measured(load, section):
+    with pytest.raises(FileError, match=r":3: checkpointing saves memory in training, which is counted and not"):
+        load(f"name: c\nmodels: [hvt_s_1]\n{section}\n")
+    assert load(f"name: c\nmodels: [hvt_s_1]\n{section}\nmeasure: [complexity]\n").points
