@@ -119,8 +119,12 @@ def _check_dictionaries(file: YamlFile, asked: SweepFile) -> None:
         sentence = "batch_size is auto, which differs from device to device; give one under protocol"
         raise file.error((section, "device"), sentence)
     if set(asked.measure) != {"complexity"}:
-        for section in ("protocol", "axes", "grid"):
-            if "checkpointing" in getattr(asked, section):
+        for section, values in (
+            ("protocol", [asked.protocol.get("checkpointing")]),
+            ("axes", asked.axes.get("checkpointing", ())),
+            ("grid", asked.grid.get("checkpointing", ())),
+        ):
+            if True in values:
                 sentence = (
                     "checkpointing saves memory in training, which is counted and not measured; measure [complexity]"
                 )
