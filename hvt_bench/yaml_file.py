@@ -132,7 +132,13 @@ def _scalar(path: Path, node: yaml.Node) -> Any:
         raise FileError(f"{path}:{line}: '{str(node.value)[:60]}' cannot be read: {problem[:200]}") from None
     finally:
         loader.dispose()
-    if isinstance(value, int | float) and _SURPRISING.fullmatch(node.value):
-        line = node.start_mark.line + 1
-        raise FileError(f"{path}:{line}: YAML reads '{node.value}' as {value}; write {value}, or quotes")
+    if surprise := surprising(node.value, value):
+        raise FileError(f"{path}:{node.start_mark.line + 1}: {surprise}")
     return value
+
+
+def surprising(text: Any, value: object) -> str | None:
+    """Say so if YAML reads `text` as a number that few would; None if not."""
+    if isinstance(value, int | float) and _SURPRISING.fullmatch(text):
+        return f"YAML reads '{text}' as {value}; write {value}, or quotes"
+    return None

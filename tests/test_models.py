@@ -345,3 +345,9 @@ def test_no_knob_is_dead(family, field, value):
         return
     with torch.no_grad():
         assert not torch.allclose(one(pictures(base)), other(pictures(changed)))
+
+
+@pytest.mark.parametrize(("text", "value"), [("010", 8), ("1:30", 90)])
+def test_a_number_that_yaml_reads_otherwise_is_refused_on_the_command_line_too(text, value):
+    with pytest.raises(ConfigError, match=f"YAML reads '{text}' as {value}; write {value}, or quotes"):
+        parse_model(f"hvt_s_1:depth={text}")

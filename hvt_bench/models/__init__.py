@@ -17,6 +17,7 @@ from hvt_bench.models.external import yaml_text as yaml_text
 from hvt_bench.models.hvt import HVT_VARIANTS, HVTConfig
 from hvt_bench.models.vit import DEIT_VARIANTS, VIT_VARIANTS, ViTConfig
 from hvt_bench.records import Column, columns_of, explain
+from hvt_bench.yaml_file import surprising
 
 FAMILIES: dict[str, type[ModelConfig]] = {
     "vit": ViTConfig,
@@ -123,6 +124,8 @@ def parse_fields(assignments: list[str]) -> dict[str, Any]:
             fields[key.strip()] = yaml.safe_load(value)
         except Exception:  # PyYAML answers some values with ValueError, KeyError and others
             raise ConfigError(f"'{assignment}': the value cannot be read") from None
+        if surprise := surprising(value.strip(), fields[key.strip()]):
+            raise ConfigError(f"'{assignment}': {surprise}")
     return fields
 
 
