@@ -264,10 +264,19 @@ def _count(
     journal: Journal,
     writer: _Writer,
 ) -> Iterator[Counted]:
-    """Count our own networks here, and outside ones, which may crash or hang, in workers."""
+    """Count our own networks here, and outside ones, which may crash or hang, in workers, each network once."""
     ours = ((point, count(point)) for point in points if not point.config.outside)
-    theirs = _visited(executor, count, (point for point in points if point.config.outside))
-    for point, sample in itertools.chain(ours, theirs):
+    alike: dict[object, list[Point]] = {}
+    for point in points:
+        if point.config.outside:
+            alike.setdefault((point.config, point.checkpointing), []).append(point)
+    theirs = _visited(executor, count, (group[0] for group in alike.values()))
+    shared = (
+        (point, sample.model_copy(update={"point_id": point.point_id, "seconds": sample.seconds * (point is first)}))
+        for first, sample in theirs
+        for point in alike[first.config, first.checkpointing]
+    )
+    for point, sample in itertools.chain(ours, shared):
         _keep(sample, run, journal)
         writer.write_if_due()
         yield Counted(point, sample)

@@ -343,3 +343,13 @@ def test_what_timm_does_not_have_is_one_sentence(timm, model, sentence):
     with pytest.raises(ConfigError) as caught:
         parse_model(model).build_on_meta()
     assert str(caught.value).startswith(sentence)
+
+
+def test_a_constructor_that_asks_which_values_there_are_is_built_on_the_cpu(module):
+    for check in ("unique", "bincount"):
+        assert count(f"{module}:asks:check={check}").macs == 3 * 224 * 224
+
+
+def test_the_keywords_that_a_factory_names_are_named_though_it_takes_any(module):
+    with pytest.raises(FieldError, match="unknown keyword argument 'coluor'; did you mean 'colour'"):
+        count(f"{module}:named_and_any:coluor=3")

@@ -7,7 +7,7 @@ import pytest
 from hvt_bench.errors import FileError, HvtBenchError, WorkerCrashedError, WorkerTimeoutError
 from hvt_bench.executors import make_executor
 from hvt_bench.executors.base import Outcome
-from hvt_bench.measure import measure_round
+from hvt_bench.measure import count_point, measure_round
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
 from hvt_bench.run import WINDOW, Counted, Finished, Measured, Started, journal_of, run_sweep
@@ -382,3 +382,21 @@ def test_an_outside_network_is_counted_and_measured_in_real_workers(path, module
     ]
     assert read_table(path)[0]["error"] == "the worker ended with exit code 7 and no answer"
     assert all(row["peak_memory_mib"] < 50 for row in read_table(path) if row["status"] == "ok")
+
+
+def test_an_outside_network_is_counted_once_for_points_that_measure_it_otherwise(path, monkeypatch):
+    calls = []
+
+    def count_once(point, executed):
+        calls.append(point.batch_size)
+        return count_point(point)
+
+    monkeypatch.setattr("hvt_bench.run.count_point", count_once)
+    config = parse_model("torch.nn:Linear:in_features=4,out_features=4,input_shapes=[[4]]")
+    points = tuple(
+        Point(model="m", axis=None, config=config, device="cpu", batch_size=batch_size, warmup_s=0.1)
+        for batch_size in (1, 2, 4)
+    )
+    go(Sweep("s", points, ("complexity",)), path)
+    assert calls == [1]
+    assert [(row["batch_size"], row["macs"]) for row in read_table(path)] == [(1, 16), (2, 16), (4, 16)]

@@ -122,7 +122,7 @@ class ExternalConfig(ModelConfig):
         try:
             return super().build_on_meta()
         except ConfigError as error:
-            if "meta" not in str(error.__cause__):
+            if "meta" not in str(error.__cause__).lower():
                 raise
         with torch.random.fork_rng(devices=[]):
             return self.build()
@@ -287,9 +287,10 @@ def _keywords(factory: Callable[..., object]) -> list[str] | None:
 
 
 def _keywords_behind(factory: Callable[..., object], arguments: Mapping[str, Any]) -> list[str]:
-    """Return the keywords of the class whose network `factory` makes, where that is easily found out."""
+    """Return the keywords that `factory` names, and those of the class whose network it makes, if that is found out."""
     with suppress(Exception), torch.device("meta"):
-        return _keywords(type(factory(**arguments))) or []
+        own = [p.name for p in inspect.signature(factory).parameters.values() if p.kind is not p.VAR_KEYWORD]
+        return [*own, *(_keywords(type(factory(**arguments))) or [])]
     return []
 
 
