@@ -49,7 +49,7 @@ def _by_block(counted: Breakdown) -> list[Part]:
         key: getattr(counted.total, key) - sum(getattr(counted.modules[name], key) for name in names)
         for key in ("macs", "params", "activations")
     }
-    own: list[Part] = [{"module": "(its own)", "tokens": None, **rest}] if any(rest.values()) else []
+    own: list[Part] = [{"module": "(its own)", "tokens": None, **rest}] if any(rest.values()) or not names else []
     return own + [{"module": name, "tokens": lens.get(name), **_cost(counted, name)} for name in names]
 
 
@@ -62,7 +62,9 @@ def _by_module(counted: Breakdown) -> list[Part]:
 def _by_operator(counted: Breakdown) -> list[Part]:
     """Return the operators that cost something, the dearest first."""
     ranked = sorted(counted.operators.items(), key=lambda item: -item[1].macs)
-    return [{"operator": name, "macs": cost.macs, "activations": cost.activations} for name, cost in ranked]
+    nothing: Part = {"operator": "(none that costs)", "macs": 0, "activations": 0}
+    parts: list[Part] = [{"operator": n, "macs": cost.macs, "activations": cost.activations} for n, cost in ranked]
+    return parts or [nothing]
 
 
 def _by_stage(counted: Breakdown) -> list[Part]:

@@ -87,6 +87,13 @@ def test_what_is_known_does_not_grow_for_ever(monkeypatch):
         assert len(blocks._KNOWN) <= 5
 
 
+def test_what_a_network_stands_on_is_not_forgotten_while_it_is_counted(monkeypatch):
+    count(make_config("vit", TINY | {"depth": 2}))
+    monkeypatch.setattr(blocks, "_MOST", 0)
+    config = make_config("vit", TINY | {"depth": 3})
+    assert count(config).macs == config.closed_form_macs()
+
+
 def test_a_recipe_that_names_other_tokens_than_enter_is_noticed(monkeypatch):
     config = make_config("vit", TINY | {"depth": 2})
     made = Block(*config.block_arguments("sdpa"))

@@ -1,8 +1,10 @@
 import copy
+import dataclasses
 import itertools
 import math
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
@@ -573,3 +575,137 @@ def test_an_operator_that_does_not_say_its_shape_is_told_how():
             count(network, torch.ones(3, 4))
     finally:
         library._destroy()
+
+
+# --- values that are known while shapes are traced --------------------------------------------------------------------
+
+
+def shape_of_loop(steps):
+    """A network that goes through its layer as often as `steps()` says."""
+
+    def forward(net, x):
+        for _ in range(int(steps())):
+            x = net.layer(x)
+        return x
+
+    return Calls(forward, layer=nn.Linear(4, 4))
+
+
+def in_place(change, *start, read=lambda n: n[0]):
+    def steps():
+        n = torch.tensor(start)
+        change(n)
+        return read(n)
+
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("steps", "times"),
+    [
+        (in_place(lambda n: n.add_(3), 0), 3),
+        (in_place(lambda n: n.mul_(2), 2), 4),
+        (in_place(lambda n: torch.add(n, 2, out=n), 2), 4),
+        (in_place(lambda n: n[:1].add_(3), 1, 1), 4),
+        (in_place(lambda n: n.fill_(2), 0, read=lambda n: n.tolist()[0]), 2),
+        (in_place(lambda n: n.fill_(2), 0, read=lambda n: n.numpy()[0]), 2),
+        (in_place(lambda n: torch.cumsum(n, 0, out=n), 1, 2, read=lambda n: n[1]), 3),
+    ],
+)
+def test_a_known_value_that_is_written_over_is_the_new_one(steps, times):
+    assert count(shape_of_loop(steps), torch.randn(1, 4)).macs == times * 16
+
+
+def test_an_unknown_value_in_the_place_of_a_known_one_is_refused():
+    def forward(net, x):
+        n = torch.tensor([1.0])
+        n.copy_(x.sum())
+        return net.layer(x) * n
+
+    with pytest.raises(CountError, match=r"aten::copy_ .* writes into a tensor of known values"):
+        count(Calls(forward, layer=nn.Linear(4, 4)), torch.randn(1, 4))
+
+
+def test_what_is_repeated_as_often_as_a_size_says_is_counted():
+    network = Calls(lambda net, x: net.layer(x.repeat_interleave(x.shape[1] // 2, dim=0)), layer=nn.Linear(4, 4))
+    assert count(network, torch.empty(3, 4)).macs == 6 * 16
+
+
+# --- outputs and modules of every kind --------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Output:
+    logits: torch.Tensor
+    steps: int = 3
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [Output, lambda y: {"y": y, "n": 3}, lambda y: (y, True), lambda y: {1: y}, lambda y: [[y], None], lambda y: (y,)],
+)
+def test_an_output_may_hold_what_is_no_tensor(wrap):
+    network = Calls(lambda net, x: wrap(net.layer(x)), layer=nn.Linear(4, 4))
+    found = count(network, torch.empty(1, 4))
+    assert (found.macs, found.train_macs) == (16, 32)
+
+
+def test_a_view_of_a_parameter_may_be_an_input():
+    network = Calls(lambda net, x: net.layer(net.token.expand(2, -1)) + x.sum(), layer=nn.Linear(4, 4))
+    network.token = nn.Parameter(torch.zeros(1, 4))
+    found = count(network, torch.empty(1, 4))
+    assert (found.macs, found.train_macs, found.params) == (32, 96, 24)
+
+
+def test_a_compiled_network_is_counted_as_what_it_was_made_from():
+    assert count(torch.compile(nn.Linear(4, 5)), torch.empty(1, 4)).macs == 20
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: nn.LazyLinear(3), "cannot be copied without its weights: .*uninitialized parameter"),
+        (lambda: nn.utils.weight_norm(nn.Linear(4, 4)), "cannot be copied without its weights"),
+        (lambda: torch.jit.script(nn.Linear(4, 4)), "a scripted module hides what it calls"),
+    ],
+)
+def test_a_network_that_cannot_be_counted_says_why(make, sentence):
+    with pytest.raises(CountError, match=sentence):
+        count(make(), torch.empty(1, 4))
+
+
+def test_training_of_a_network_without_products_costs_nothing():
+    network = Calls(lambda net, x: x * net.layer.weight.sum(), layer=nn.Linear(4, 4))
+    assert count(network, torch.empty(1, 4)).train_macs == 0
+
+
+def test_tied_weights_are_the_first_modules_that_hold_them():
+    one, other = nn.Linear(4, 4), nn.Linear(4, 4)
+    other.weight = one.weight
+    found = breakdown(nn.Sequential(one, other), torch.empty(3, 4)).modules
+    assert [found[name].params for name in ("", "0", "1")] == [24, 20, 4]
+
+
+def test_threads_count_one_after_the_other():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True).eval()
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(count(layer, torch.empty(1, 5, 8)).macs)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 1
+    assert len(found) == 4
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_an_execution_gives_each_book_a_network_of_its_own():
+    def forward(net, x):
+        net.calls += 1
+        return net.layer(x[x.sum(1) > -1e9]) if net.calls == 1 else x
+
+    network = Calls(forward, layer=nn.Linear(4, 4))
+    network.calls = 0
+    assert count(network, torch.ones(2, 4), executed=True).macs == 32
+    assert network.calls == 0

@@ -15,16 +15,26 @@ if not hasattr(torch.ops.hvt_bench_declared, "mix"):
     library.define("mix(Tensor x, Tensor weight, int[] size) -> Tensor")
     library.impl("mix", lambda x, weight, size: x @ weight, "CPU")
     torch.library.register_fake("hvt_bench_declared::mix", lambda x, weight, size: x @ weight, lib=library)
+    library.define("tune(Tensor x, Tensor weight, int[] size) -> Tensor")
+    library.impl("tune", lambda x, weight, size: x @ weight, "CPU")
+    torch.library.register_fake("hvt_bench_declared::tune", lambda x, weight, size: x @ weight, lib=library)
+    torch.library.register_autograd(
+        "hvt_bench_declared::tune",
+        lambda ctx, gradient: (gradient @ ctx.weight.t(), None, None),
+        setup_context=lambda ctx, inputs, output: setattr(ctx, "weight", inputs[1]),
+        lib=library,
+    )
 
 
 class Mixes(nn.Module):
-    def __init__(self, width=4):
+    def __init__(self, width=4, op="mix"):
         super().__init__()
+        self.op = op
         self.one = nn.Linear(4, width)
         self.weight = nn.Parameter(torch.zeros(width, 5))
 
     def forward(self, x):
-        return torch.ops.hvt_bench_declared.mix(self.one(x), self.weight, [4, 4])
+        return getattr(torch.ops.hvt_bench_declared, self.op)(self.one(x), self.weight, [4, 4])
 
 
 def rule(inputs, outputs):
@@ -62,10 +72,11 @@ def nets(tmp_path_factory):
         yield folder
 
 
-def mixes(**operators):
+def mixes(op="mix", **operators):
     return parse_model(
         {
             "target": "declared_nets:Mixes",
+            "op": op,
             "input_shapes": [[4]],
             "operators": {f"hvt_bench_declared::{name}": cost for name, cost in operators.items()},
         }
@@ -80,7 +91,13 @@ def test_a_free_operator_costs_nothing():
 def test_a_rule_counts_in_both_books():
     found = breakdown(mixes(mix="declared_nets:rule"))
     assert (found.total.macs, found.total.activations) == (16 + 20, 4 + 5)
+    assert found.total.train_macs is None  # the operator has no derivative
     assert found.operators["hvt_bench_declared::mix"].macs == 20
+
+
+def test_a_rule_counts_in_training_too():
+    found = count(mixes(tune="declared_nets:rule", op="tune"))
+    assert (found.macs, found.train_macs) == (36, 2 * 16 + 20 + 20)  # forward, and the gradient of x by a plain product
 
 
 def test_a_rule_counts_what_is_executed_too():

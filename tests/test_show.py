@@ -95,3 +95,10 @@ def test_an_unknown_breakdown_or_format_is_refused(by, form, sentence):
     with pytest.raises(RequestError) as caught:
         describe("x", SMALL, by, form)
     assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("by", BREAKDOWNS)
+@pytest.mark.parametrize("form", ["table", "csv", "json"])
+def test_a_single_module_that_costs_nothing_is_shown_too(by, form):
+    config = parse_model("torch.nn:AdaptiveAvgPool2d:output_size=1")
+    assert describe("pool", config, by, form)

@@ -10,7 +10,7 @@ from hvt_bench.metrics.tracing import ShapesOnly, meta_copy
 
 
 def shapes_only(function, *tensors, device="cpu"):
-    with torch.no_grad(), ShapesOnly(device=device):
+    with torch.no_grad(), ShapesOnly(inputs=tensors, device=device):
         return function(*tensors)
 
 

@@ -38,6 +38,8 @@ class Blocks:
     """The blocks of one network that is being counted."""
 
     def __init__(self) -> None:
+        if len(_KNOWN) > _MOST:  # here, where no stand-in needs them yet
+            _KNOWN.clear()
         self.met: dict[Recipe, nn.Module] = {}
         """Those that stand in the network as themselves."""
         self._outputs: dict[Recipe, tuple[int, ...]] = {}
@@ -68,9 +70,9 @@ class Blocks:
             batch, _, width = self._outputs[recipe]
             x = torch.empty(batch, recipe.tokens, width, device="meta", requires_grad=True)
             found[paths[id(block)]] = Counter(
-                {TRAINING: training_flops(block, [x]), CHECKPOINTED: training_flops(_checkpointed(block), [x])}
+                {TRAINING: training_flops(block, [x], {}), CHECKPOINTED: training_flops(_checkpointed(block), [x], {})}
             )
-        whole = training_flops(network, inputs)
+        whole = training_flops(network, inputs, {})
         saved = sum(cost[CHECKPOINTED] - cost[TRAINING] for cost in found.values())
         found[""] = Counter({TRAINING: whole, CHECKPOINTED: whole + saved})
         return found
@@ -85,13 +87,11 @@ class Blocks:
                 continue
             known = _KNOWN[module.recipe].costs
             found |= {f"{name}.{inner}".rstrip("."): Counter(cost) for inner, cost in known.items()}
-            for above in _above(name):
+            for above in paths_above(name):
                 found[above] += known[""]
         return found
 
     def _remember(self, network: nn.Module, costs: Costs) -> None:
-        if len(_KNOWN) > _MOST:
-            _KNOWN.clear()
         paths = {id(module): name for name, module in network.named_modules()}
         for recipe, block in self.met.items():
             path = paths[id(block)]
@@ -101,9 +101,9 @@ class Blocks:
             )
 
 
-def _above(name: str) -> list[str]:
+def paths_above(name: str) -> list[str]:
     """Return the paths of the modules that hold module `name`; the network itself first."""
-    parts = name.split(".")
+    parts = name.split(".") if name else []
     return [".".join(parts[:length]) for length in range(len(parts))]
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from hvt_bench.errors import CountError
+from hvt_bench.errors import CountError, HvtBenchError
 from hvt_bench.metrics.rules import COUNTED_OPS, FREE_OPS, SDPA, SECOND_BOOK_RULES, Rule, shape, size_of
 from hvt_bench.metrics.tracing import ShapesOnly, failed_in, tensors_in
 
@@ -49,7 +49,7 @@ def first_book(
     handles = {op: _joint_rule(op, counted.get(op), fvcore_rules.get(op)) for op in {*counted, *FREE_OPS}}
     analysis.clear_op_handles().set_op_handle(**handles)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-    with nullcontext() if executed else ShapesOnly(module):
+    with counting(module), nullcontext() if executed else ShapesOnly(module, inputs):
         by_module: Costs = analysis.by_module_and_operator()
     if analysis.unsupported_ops():
         raise _no_rule(analysis, by_module)
@@ -60,7 +60,11 @@ def _no_rule(analysis: FlopCountAnalysis, names: Mapping[str, object]) -> CountE
     operator = next(iter(analysis.unsupported_ops()))
     module = max((name for name in names if analysis.unsupported_ops(name)[operator]), key=path_depth)
     where = f"in module '{module}'" if module else "at the top of the network"
-    hint = "" if operator.startswith("aten::") else f"; `operators: {{{operator}: free}}`, or a rule, declares it"
+    hint = (
+        ""
+        if operator.startswith(("aten::", "prim::"))
+        else f"; `operators: {{{operator}: free}}`, or a rule, declares it"
+    )
     return CountError(f"{operator} {where}: no counting rule says what this operator costs{hint}")
 
 
@@ -112,14 +116,9 @@ def second_book(
         warnings.catch_warnings(action="ignore"),  # what a network warns of, it says when it is measured
         nullcontext() if executed else ShapesOnly(module, device="meta"),
         FlopCounterMode(display=False, custom_mapping={**SECOND_BOOK_RULES, **rules}) as counter,
+        counting(module),
     ):
-        try:
-            module(*inputs)
-        except CountError:
-            raise
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise CountError(f"{type(error).__name__} {failed_in(module, error)}: {reason}") from error
+        module(*inputs)
     found = {name.partition(".")[2]: counts for name, counts in counter.get_flop_counts().items() if "." in name}
     found[""] = counter.get_flop_counts().get("Global", {})
     return {name: Counter(flops=sum(counts.values())) for name, counts in found.items()}
@@ -138,7 +137,7 @@ def compare_books(first: Costs, second: Costs) -> None:
     )
 
 
-def training_flops(run: Callable[..., object], inputs: list[Tensor]) -> int:
+def training_flops(run: Callable[..., object], inputs: list[Tensor], rules: Mapping[Any, Callable[..., int]]) -> int:
     """Count the FLOPs, two per MAC, of a forward and a backward pass on `meta`, for the gradients of all weights.
 
     An input that requires a gradient is given one. Attention is counted as its two products and their gradients.
@@ -148,13 +147,34 @@ def training_flops(run: Callable[..., object], inputs: list[Tensor]) -> int:
         warnings.catch_warnings(action="ignore"),
         torch.enable_grad(),
         ShapesOnly(device="meta"),
-        FlopCounterMode(display=False, custom_mapping=SECOND_BOOK_RULES) as counter,
+        FlopCounterMode(display=False, custom_mapping={**SECOND_BOOK_RULES, **rules}) as counter,
     ):
+        # an operator without a derivative, which PyTorch passes over with a warning, ends this
+        warnings.filterwarnings("error", message="(?s).*autograd kernel was not registered")
         outputs = [output for output in tensors_in((run(*inputs),)) if output.requires_grad]
         if not outputs:
             raise CountError("nothing can be trained: no output depends on a weight")
         torch.autograd.backward(outputs, [torch.empty_like(output) for output in outputs])
     return counter.get_total_flops()
+
+
+@contextmanager
+def counting(module: nn.Module) -> Iterator[None]:
+    """Let only the tensors of the module's output be seen, and make what it raises a CountError that says where."""
+
+    def tensors_only(_: nn.Module, inputs: tuple[Any, ...], output: object) -> object:
+        return tuple(tensors_in((output,))) or inputs[0]
+
+    hook = module.register_forward_hook(tensors_only)
+    try:
+        yield
+    except (HvtBenchError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:500]
+        raise CountError(f"{type(error).__name__} {failed_in(module, error)}: {reason}") from error
+    finally:
+        hook.remove()
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 
 from hvt_bench.errors import CountError
 from hvt_bench.metrics.base import Metric
-from hvt_bench.metrics.blocks import CHECKPOINTED, TRAINING, Blocks
+from hvt_bench.metrics.blocks import CHECKPOINTED, TRAINING, Blocks, paths_above
 from hvt_bench.metrics.books import (
     FVCORE_FAILED,
     Costs,
@@ -46,6 +47,7 @@ from hvt_bench.records import Column
 CountSource = Literal["shapes", "executed"]
 
 SEED = 0
+_ONE_AT_A_TIME = threading.RLock()  # counting sets switches of PyTorch that are global
 
 
 class Complexity(Metric):
@@ -139,7 +141,15 @@ def breakdown(
     model: str | ModelConfig | nn.Module, *inputs: Tensor, img_size: int | None = None, executed: bool = False
 ) -> Breakdown:
     """Count like `count`, and say what falls on each module."""
+    with _ONE_AT_A_TIME:
+        return _breakdown(model, inputs, img_size, executed)
+
+
+def _breakdown(
+    model: str | ModelConfig | nn.Module, inputs: Sequence[Tensor], img_size: int | None, executed: bool
+) -> Breakdown:
     if isinstance(model, nn.Module):
+        model = getattr(model, "_orig_mod", model)  # what torch.compile was given
         if not inputs or img_size is not None:
             raise TypeError("counting a module needs the tensors that its forward takes, and no img_size")
         try:
@@ -148,7 +158,7 @@ def breakdown(
         except CountError:
             if not executed:
                 raise
-            return _execute(copy.deepcopy(model), inputs)
+            return _execute(model, inputs)
     if inputs:
         raise TypeError("a config knows the shape of its input: give img_size, or build the module")
     config = parse_model(model) if isinstance(model, str) else model
@@ -197,15 +207,15 @@ def _count_shapes(
     own: Declared = NOTHING,
 ) -> Breakdown:
     """Count a module that lives on `meta`, keeping two books; `blocks` is what it was built under, if it was."""
-    module.eval()
-    for weight in module.parameters():
-        weight.requires_grad_(weight.is_floating_point() or weight.is_complex())
+    module.eval().requires_grad_(False)
     on_meta = [torch.empty_like(x, device="meta") for x in inputs]
     params = _params(module)  # before `to_empty` unties weights
     with attention_written_out():
         with torch.no_grad():
             second = second_book(module, on_meta, own.second)
-        training = blocks.train(module, on_meta) if blocks is not None else _train(module, on_meta)
+        for weight in module.parameters():
+            weight.requires_grad_(weight.is_floating_point() or weight.is_complex())
+        training = blocks.train(module, on_meta) if blocks is not None else _train(module, on_meta, own)
         with torch.no_grad():
             first = first_book(module.requires_grad_(False).to_empty(device="cpu"), on_meta, own.first)
     compare_books(first, second)
@@ -215,25 +225,34 @@ def _count_shapes(
 
 @torch.no_grad()
 def _execute(module: nn.Module, inputs: Sequence[Tensor], own: Declared = NOTHING) -> Breakdown:
-    """Run a module of our own on a CPU, once for each book."""
-    module = module.cpu().eval()
-    real = [x.cpu() for x in inputs]
+    """Run copies of a module on a CPU, one for each book: a forward may change what the next one does."""
     with attention_written_out():
-        second = second_book(module, real, own.second, executed=True)
-        first = first_book(module, real, own.first, executed=True)
+        first = first_book(_real_copy(module), _copies(inputs), own.first, executed=True)
+        second = second_book(_real_copy(module), _copies(inputs), own.second, executed=True)
     compare_books(first, second)
     return _summed_up(_joined(_params(module), first, second), None, "executed")
 
 
-def _train(module: nn.Module, inputs: list[Tensor]) -> Costs:
+def _copies(inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [x.to("cpu", copy=True) for x in inputs]
+
+
+def _real_copy(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module).cpu().eval()
+    except Exception as error:
+        raise CountError(f"the network cannot be copied: {type(error).__name__}: {error}") from error
+
+
+def _train(module: nn.Module, inputs: list[Tensor], own: Declared) -> Costs:
     """Count what training costs; nothing where the network has no backward on `meta`."""
     found: Counter[str] = Counter()
     try:
-        found[TRAINING] = training_flops(module, inputs)
+        found[TRAINING] = training_flops(module, inputs, own.second)
         switch: Any = getattr(module, "set_grad_checkpointing", None)  # as timm calls it
         if switch is not None:
             switch(True)
-            found[CHECKPOINTED] = training_flops(module, inputs)
+            found[CHECKPOINTED] = training_flops(module, inputs, own.second)
             switch(False)
     except Exception:  # an operator without a derivative, or without a meta kernel for it
         pass
@@ -245,12 +264,21 @@ def _joined(*books: Costs) -> Costs:
     found: Costs = {}
     for book in books:
         for name, cost in book.items():
-            found[name] = found.get(name, Counter()) + cost
+            found.setdefault(name, Counter()).update(cost)
     return found
 
 
 def _params(module: nn.Module) -> Costs:
-    return {name: Counter(params=sum(p.numel() for p in child.parameters())) for name, child in module.named_modules()}
+    """Count the parameters of each module and of what it holds; a shared one at the first that holds it."""
+    found: Costs = {}
+    seen: set[int] = set()
+    for name, child in module.named_modules():
+        new = [p for p in child.parameters(recurse=False) if id(p) not in seen]
+        seen.update(map(id, new))
+        found[name] = Counter(params=0)
+        for path in (name, *paths_above(name)):
+            found[path]["params"] += sum(p.numel() for p in new)
+    return found
 
 
 def _summed_up(costs: Costs, seq_lens: tuple[int, ...] | None, source: CountSource) -> Breakdown:

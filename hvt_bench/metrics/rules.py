@@ -124,40 +124,40 @@ FREE_OPS: frozenset[str] = frozenset(
     f"aten::{name}"
     for name in """
     __and__ __lshift__ __or__ __rshift__ __xor__ _log_softmax _softmax _upsample_bicubic2d_aa
-    _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d abs abs_
-    acos acosh adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d
-    adaptive_max_pool3d add add_ addcdiv addcdiv_ addcmul addcmul_ adjoint affine_grid_generator alias all
-    alpha_dropout amax amin aminmax any arange argmax argmin argsort argwhere as_strided asin asinh atan atan2 atanh
-    avg_pool1d avg_pool2d avg_pool3d batch_norm bernoulli_ bitwise_and bitwise_not bitwise_or bitwise_xor Bool
-    broadcast_tensors broadcast_to bucketize cat ceil celu celu_ channel_shuffle chunk clamp clamp_ clamp_max
-    clamp_min clip clip_ clone column_stack complex concat conj constant_pad_nd contiguous copy copy_ copysign cos
-    cosh cosine_similarity count_nonzero cummax cummin cumprod cumsum detach detach_ diag_embed diagonal diff
-    digamma dist div div_ dropout dropout_ dstack elu elu_ embedding embedding_bag empty empty_like eq erf erfc
-    erfinv exp exp2 exp_ expand expand_as expm1 exponential_ eye feature_dropout fill_ flatten flip fliplr flipud
-    Float FloatImplicit floor floor_ floor_divide floor_divide_ floordiv fmax fmin fmod frac fractional_max_pool2d
-    full full_like gather ge gelu gelu_ glu grid_sampler group_norm gt hardshrink hardsigmoid hardsigmoid_ hardswish
-    hardswish_ hardtanh hardtanh_ heaviside hstack hypot im2col imag index index_add index_add_ index_copy
-    index_fill index_put index_put_ index_select instance_norm Int IntImplicit is_floating_point isclose isfinite
-    isin isinf isnan item kthvalue layer_norm le leaky_relu leaky_relu_ lerp lgamma lift_fresh linalg_vector_norm
-    linspace log log10 log1p log2 log_sigmoid log_softmax logcumsumexp logical_and logical_and_ logical_not
-    logical_not_ logical_or logical_or_ logical_xor logit logsumexp lt masked_fill masked_fill_ masked_scatter
-    matrix_H max max_pool1d max_pool2d max_pool3d max_unpool2d maximum mean median meshgrid mH min minimum mish
-    mish_ moveaxis movedim msort mT mul mul_ nan_to_num nanmean narrow narrow_copy native_batch_norm
-    native_group_norm native_layer_norm ne neg neg_ new_empty new_full new_ones new_zeros nonzero norm normal_ numel
-    numpy_T one_hot ones ones_like outer pad pairwise_distance permute pixel_shuffle pixel_unshuffle polar pow pow_
-    prelu prod rand rand_like randint randint_like randn randn_like random_ randperm ravel real reciprocal
-    reflection_pad1d reflection_pad2d reflection_pad3d relu relu6 relu6_ relu_ remainder remainder_ repeat
-    repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape reshape_as resolve_conj
-    resolve_neg rms_norm roll rot90 round round_ rrelu rsqrt rsqrt_ rsub scalar_tensor ScalarImplicit scatter
-    scatter_ scatter_add scatter_add_ scatter_reduce searchsorted select selu sgn sigmoid sigmoid_ sign silu silu_
-    sin sinc sinh size slice softmax softplus softshrink sort special_erf special_expit split split_copy
-    split_with_sizes split_with_sizes_copy sqrt sqrt_ square squeeze squeeze_ squeeze_copy stack std std_mean sub
-    sub_ sum sum_to_size swapaxes swapdims t take_along_dim tan tanh tanh_ tensor tensor_split threshold threshold_
-    to topk transpose tril tril_ tril_indices triu triu_ triu_indices true_divide true_divide_ trunc type_as unbind
-    unflatten unfold uniform_ unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze unsqueeze_ unsqueeze_copy
-    upsample_bicubic2d upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d
-    upsample_nearest3d upsample_trilinear3d var var_mean view view_as view_as_complex view_as_real vstack where
-    xlogy zeros zeros_ zeros_like
+    _upsample_bilinear2d_aa _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d
+    _weight_norm abs abs_ acos acosh adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
+    adaptive_max_pool2d adaptive_max_pool3d add add_ addcdiv addcdiv_ addcmul addcmul_ adjoint affine_grid_generator
+    alias all alpha_dropout amax amin aminmax any arange argmax argmin argsort argwhere as_strided asin asinh atan
+    atan2 atanh avg_pool1d avg_pool2d avg_pool3d batch_norm bernoulli_ bitwise_and bitwise_not bitwise_or
+    bitwise_xor Bool broadcast_tensors broadcast_to bucketize cat ceil celu celu_ channel_shuffle chunk clamp clamp_
+    clamp_max clamp_min clip clip_ clone col2im column_stack complex concat conj constant_pad_nd contiguous copy
+    copy_ copysign cos cosh cosine_similarity count_nonzero cummax cummin cumprod cumsum detach detach_ diag_embed
+    diagonal diff digamma dist div div_ dropout dropout_ dstack elu elu_ embedding embedding_bag empty empty_like eq
+    erf erfc erfinv exp exp2 exp_ expand expand_as expm1 exponential_ eye feature_dropout fill_ flatten flip fliplr
+    flipud Float FloatImplicit floor floor_ floor_divide floor_divide_ floordiv fmax fmin fmod frac
+    fractional_max_pool2d full full_like gather ge gelu gelu_ glu grid_sampler group_norm gt hardshrink hardsigmoid
+    hardsigmoid_ hardswish hardswish_ hardtanh hardtanh_ heaviside hstack hypot im2col imag index index_add
+    index_add_ index_copy index_fill index_put index_put_ index_select instance_norm Int IntImplicit
+    is_floating_point isclose isfinite isin isinf isnan item kthvalue layer_norm le leaky_relu leaky_relu_ lerp
+    lgamma lift_fresh linalg_vector_norm linspace log log10 log1p log2 log_sigmoid log_softmax logcumsumexp
+    logical_and logical_and_ logical_not logical_not_ logical_or logical_or_ logical_xor logit logsumexp lt
+    masked_fill masked_fill_ masked_scatter matrix_H max max_pool1d max_pool2d max_pool3d max_unpool2d maximum mean
+    median meshgrid mH min minimum mish mish_ moveaxis movedim msort mT mul mul_ nan_to_num nanmean narrow
+    narrow_copy native_batch_norm native_group_norm native_layer_norm ne neg neg_ new_empty new_full new_ones
+    new_zeros nonzero norm normal_ numel numpy_T one_hot ones ones_like outer pad pairwise_distance permute
+    pixel_shuffle pixel_unshuffle polar pow pow_ prelu prod rand rand_like randint randint_like randn randn_like
+    random_ randperm ravel real reciprocal reflection_pad1d reflection_pad2d reflection_pad3d relu relu6 relu6_
+    relu_ remainder remainder_ repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d
+    reshape reshape_as resolve_conj resolve_neg rms_norm roll rot90 round round_ rrelu rsqrt rsqrt_ rsub
+    scalar_tensor ScalarImplicit scatter scatter_ scatter_add scatter_add_ scatter_reduce searchsorted select selu
+    sgn sigmoid sigmoid_ sign silu silu_ sin sinc sinh size slice softmax softplus softshrink sort special_erf
+    special_expit split split_copy split_with_sizes split_with_sizes_copy sqrt sqrt_ square squeeze squeeze_
+    squeeze_copy stack std std_mean sub sub_ sum sum_to_size swapaxes swapdims t take_along_dim tan tanh tanh_
+    tensor tensor_split threshold threshold_ to topk transpose tril tril_ tril_indices triu triu_ triu_indices
+    true_divide true_divide_ trunc type_as unbind unflatten unfold uniform_ unsafe_chunk unsafe_split
+    unsafe_split_with_sizes unsqueeze unsqueeze_ unsqueeze_copy upsample_bicubic2d upsample_bilinear2d
+    upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_trilinear3d var var_mean
+    view view_as view_as_complex view_as_real vstack where xlogy zero_ zeros zeros_like
     """.split()
 )
 

@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from functools import lru_cache
 from types import FrameType
 from typing import Any, NamedTuple
@@ -39,11 +40,11 @@ class ShapesOnly(Mode):
     Raises CountError at an operator whose output shape depends on the values of a tensor.
     """
 
-    def __init__(self, module: nn.Module | None = None, device: str = "cpu") -> None:
+    def __init__(self, module: nn.Module | None = None, inputs: Sequence[Tensor] = (), device: str = "cpu") -> None:
         super().__init__()
         self._module = module
         self._device = device
-        held = (*module.parameters(), *module.buffers()) if module is not None else ()
+        held = (*module.parameters(), *module.buffers(), *inputs) if module is not None else inputs
         self._held = {id(tensor) for tensor in held}  # of address space only: their values mean nothing
 
     def __torch_dispatch__(
@@ -74,19 +75,34 @@ class ShapesOnly(Mode):
         if func is aten._local_scalar_dense.default or torch.Tag.data_dependent_output in func.tags:
             raise self._depends_on_data(func)
         if func._schema.is_mutable:
-            return _mutated(func, args, kwargs)
+            return self._write(func, args, kwargs, tensors)
         try:
             outputs = _meta_outputs(func, _frozen(args), _frozen(kwargs), torch.get_default_dtype())
         except RuntimeError as error:  # a NotImplementedError, or what repeat_interleave says
             if not isinstance(error, NotImplementedError) and torch.Tag.dynamic_output_shape not in func.tags:
                 raise
+            if tensors and all(map(self._is_real, tensors)):
+                return func(*args, **kwargs)  # the tracer hands sizes over as tensors
             if func.namespace not in ("aten", "prims") and torch.Tag.dynamic_output_shape not in func.tags:
                 raise CountError(
-                    f"{func.name()} {_running_in(self._module)}: it does not say what shape it gives; "
+                    f"{func.name()} {running_in(self._module)}: it does not say what shape it gives; "
                     "torch.library.register_fake teaches it, or count with --executed"
                 ) from None
             raise self._depends_on_data(func) from None
         return _answered(_thawed(outputs, self._device))
+
+    def _write(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Sequence[Tensor]) -> Any:
+        """Write known values, pass over writing unknown ones into tensors that are unknown as well."""
+        real = list(map(self._is_real, tensors))
+        if all(real):
+            return func(*args, **kwargs)
+        outputs = _mutated(func, args, kwargs)
+        if any(map(self._is_real, tensors_in((outputs,)))):
+            raise CountError(
+                f"{func.name()} {running_in(self._module)}: it writes into a tensor of known values what only the data "
+                "tells, so the cost cannot be read off shapes; --executed counts one real image"
+            )
+        return outputs
 
     def _is_real(self, tensor: Tensor) -> bool:
         """Say whether a tensor holds values that were computed."""
@@ -94,7 +110,7 @@ class ShapesOnly(Mode):
 
     def _depends_on_data(self, func: Any) -> CountError:
         return CountError(
-            f"{func.name()} {_running_in(self._module)}: the shape or value it gives depends on the "
+            f"{func.name()} {running_in(self._module)}: the shape or value it gives depends on the "
             "data, so the cost cannot be read off shapes; --executed counts one real image"
         )
 
@@ -125,7 +141,7 @@ def _answered(outputs: Any) -> Any:
 
 
 def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
-    """Yield the tensors among `values`, and in lists, tuples and dictionaries among them."""
+    """Yield the tensors among `values`, and in lists, tuples, dictionaries and dataclasses among them."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
@@ -133,6 +149,8 @@ def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
             yield from tensors_in(value)
         elif isinstance(value, dict):
             yield from tensors_in(value.values())
+        elif is_dataclass(value):
+            yield from tensors_in(vars(value).values())
 
 
 class _Meta(NamedTuple):
@@ -228,15 +246,26 @@ def _tracing_paused() -> Iterator[None]:
 
 
 def meta_copy(module: nn.Module) -> nn.Module:
-    """Copy a module with every parameter and buffer on `meta`; costs no memory and leaves the original alone."""
+    """Copy a module with every parameter and buffer on `meta`; costs no memory and leaves the original alone.
+
+    Raises CountError where a module cannot be copied.
+    """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise CountError("a scripted module hides what it calls; count the module that it was made from")
     memo: dict[int, Any] = {}
-    for tensor in (*module.parameters(), *module.buffers()):
-        empty = torch.empty_like(tensor, device="meta")
-        memo[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
-    return copy.deepcopy(module, memo)
+    try:
+        for tensor in (*module.parameters(), *module.buffers()):
+            empty = torch.empty_like(tensor, device="meta")
+            memo[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
+        return copy.deepcopy(module, memo)
+    except Exception as error:  # lazy modules, weights computed by a hook, scripted modules
+        reason = " ".join(str(error).split())[:500]
+        raise CountError(
+            f"the network cannot be copied without its weights: {type(error).__name__}: {reason}"
+        ) from error
 
 
-def _running_in(module: nn.Module | None) -> str:
+def running_in(module: nn.Module | None) -> str:
     """Say which submodule's forward is running, such as `in module 'blocks.3.attn'`, by the call stack."""
     frames: list[FrameType] = []
     frame: FrameType | None = sys._getframe()
