@@ -709,3 +709,20 @@ def test_an_execution_gives_each_book_a_network_of_its_own():
     network.calls = 0
     assert count(network, torch.ones(2, 4), executed=True).macs == 32
     assert network.calls == 0
+
+
+# --- more address space than there is memory --------------------------------------------------------------------------
+
+
+def test_a_weight_larger_than_any_memory_is_counted():
+    with torch.device("meta"):
+        layer = nn.Linear(1_000_000_000, 5000)  # 20 TB
+    found = count(layer, torch.empty(1, 1_000_000_000, device="meta"))
+    assert (found.macs, found.params) == (5_000_000_000_000, 5_000_000_005_000)
+
+
+def test_attention_over_more_tokens_than_fit_any_memory_is_counted():
+    config = make_config("hvt", {"img_size": 16 * 800, "embed_dim": 64, "depth": 2, "pool_stages": 1})
+    with torch.device("meta"):
+        network = config.build("eager")  # weights of 640,000 x 640,000
+    assert count(network, torch.empty(1, 3, 12800, 12800, device="meta")).macs == config.closed_form_macs()

@@ -37,7 +37,7 @@ from hvt_bench.metrics.books import (
     training_flops,
 )
 from hvt_bench.metrics.declared import NOTHING, Declared, declared
-from hvt_bench.metrics.tracing import WritesSkipped, meta_copy
+from hvt_bench.metrics.tracing import WritesSkipped, meta_copy, to_address_space
 from hvt_bench.models import override, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.models.external import ExternalConfig
@@ -209,7 +209,7 @@ def _count_shapes(
     """Count a module that lives on `meta`, keeping two books; `blocks` is what it was built under, if it was."""
     module.eval().requires_grad_(False)
     on_meta = [torch.empty_like(x, device="meta") for x in inputs]
-    params = _params(module)  # before `to_empty` unties weights
+    params = _params(module)  # before `to_address_space` unties weights
     with attention_written_out():
         with torch.no_grad():
             second = second_book(module, on_meta, own.second)
@@ -217,7 +217,7 @@ def _count_shapes(
             weight.requires_grad_(weight.is_floating_point() or weight.is_complex())
         training = blocks.train(module, on_meta) if blocks is not None else _train(module, on_meta, own)
         with torch.no_grad():
-            first = first_book(module.requires_grad_(False).to_empty(device="cpu"), on_meta, own.first)
+            first = first_book(to_address_space(module.requires_grad_(False)), on_meta, own.first)
     compare_books(first, second)
     costs = _joined(params, first, second, training)
     return _summed_up(costs if blocks is None else blocks.whole(module, costs), seq_lens, "shapes")

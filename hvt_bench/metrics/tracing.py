@@ -8,6 +8,7 @@ sees ordinary CPU tensors: on `meta` tensors it fails (sizes become traced tenso
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,6 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hvt_bench.errors import CountError
 
 aten = torch.ops.aten
+
+MOST_BYTES = 2**30  # of address space that one tensor takes; a system may refuse more than it has memory
 
 
 class Mode(TorchDispatchMode):
@@ -189,6 +192,8 @@ def _frozen(value: Any) -> _Meta | _Items | _Other:
 
 def _thawed(frozen: _Meta | _Items | _Other, device: str) -> Any:
     """Make the argument again, a tensor as an empty one on `device`."""
+    if isinstance(frozen, _Meta) and device == "cpu":
+        return _address_space(frozen.size, frozen.stride, frozen.dtype)
     if isinstance(frozen, _Meta):
         return torch.empty_strided(frozen.size, frozen.stride, dtype=frozen.dtype, device=device)
     if isinstance(frozen, _Items):
@@ -286,6 +291,18 @@ def _innermost(module: nn.Module, frames: Sequence[FrameType]) -> str:
     running = [names.get(id(frame.f_locals.get("self")), "") for frame in frames]
     inner = next((name for name in reversed(running) if name), "")
     return f"in module '{inner}'" if inner else "at the top of the network"
+
+
+def to_address_space(module: nn.Module) -> nn.Module:
+    """Take a module from `meta` to CPU tensors that nobody is to read."""
+    return module._apply(lambda t: _address_space(t.size(), t.stride(), t.dtype))
+
+
+def _address_space(size: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Return a tensor whose memory is never touched; of more than a system may grant, one number that stands for all."""
+    if math.prod(size) * dtype.itemsize > MOST_BYTES:
+        return torch.empty(1, dtype=dtype).expand(size)
+    return torch.empty_strided(size, stride, dtype=dtype)
 
 
 def size_of_traced(tensor: Tensor) -> tuple[int, ...]:
