@@ -299,7 +299,7 @@ def to_address_space(module: nn.Module) -> nn.Module:
 
 
 def _address_space(size: Sequence[int], stride: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Return a tensor whose memory is never touched; of more than a system may grant, one number that stands for all."""
+    """Return a tensor whose memory is never touched; where a system may not grant it, one number stands for all."""
     if math.prod(size) * dtype.itemsize > MOST_BYTES:
         return torch.empty(1, dtype=dtype).expand(size)
     return torch.empty_strided(size, stride, dtype=dtype)
