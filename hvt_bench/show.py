@@ -137,7 +137,7 @@ def _as_table(name: str, config: ModelConfig, counted: Breakdown, parts: list[Pa
 def _training(counted: Breakdown) -> str:
     plain, checkpointed = counted.total.train_macs, counted.checkpointed_train_macs
     if plain is None:
-        return "unknown: no backward pass"
+        return "unknown: no backward pass was counted"
     return f"{plain:,}" + (f" ({checkpointed:,} with activation checkpointing)" if checkpointed else "")
 
 

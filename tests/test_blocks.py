@@ -170,3 +170,21 @@ def test_what_has_no_backward_has_no_cost_of_training(function):
             return function(x)
 
     assert count(Only(), torch.empty(3, 4)).train_macs is None
+
+
+def test_checkpoints_that_fail_leave_the_rest_of_the_count_alone():
+    class Fails(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.checkpointing = nn.Linear(4, 4), False
+
+        def set_grad_checkpointing(self, enable=True):
+            self.checkpointing = enable
+
+        def forward(self, x):
+            if self.checkpointing:
+                raise ValueError("not today")
+            return self.layer(x)
+
+    assert count(Fails(), torch.empty(1, 4)).train_macs == 32
+    assert count(Fails(), torch.empty(1, 4), checkpointing=True).train_macs is None

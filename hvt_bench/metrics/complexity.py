@@ -17,6 +17,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
@@ -247,15 +248,14 @@ def _real_copy(module: nn.Module) -> nn.Module:
 def _train(module: nn.Module, inputs: list[Tensor], own: Declared) -> Costs:
     """Count what training costs; nothing where the network has no backward on `meta`."""
     found: Counter[str] = Counter()
-    try:
+    switch: Any = getattr(module, "set_grad_checkpointing", None)  # as timm calls it
+    with suppress(Exception):  # an operator without a derivative, or without a meta kernel for it
         found[TRAINING] = training_flops(module, inputs, own.second)
-        switch: Any = getattr(module, "set_grad_checkpointing", None)  # as timm calls it
-        if switch is not None:
+    if switch is not None:
+        with suppress(Exception):
             switch(True)
             found[CHECKPOINTED] = training_flops(module, inputs, own.second)
-            switch(False)
-    except Exception:  # an operator without a derivative, or without a meta kernel for it
-        pass
+        switch(False)
     return {"": found}
 
 
