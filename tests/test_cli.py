@@ -15,6 +15,7 @@ from hvt_bench.cli import main
 from hvt_bench.row import COLUMNS
 from hvt_bench.table import read_table
 from tests.conftest import describe, fake_measure
+from tests.outside_networks import PICKS
 
 HEAVY = ("torch", "fvcore", "pydantic", "pandas", "matplotlib", "seaborn", "numpy", "yaml", "tabulate")
 SMALL = """\
@@ -462,20 +463,6 @@ def test_a_sweep_of_outside_networks_goes_on_past_one_that_dies(run, module, mon
         "wrote reports/run.csv: 4 rows, 2 ok, 0 invalid",
     ]
     assert err.splitlines()[-1] == "2 points failed; --retry crashed tries again"
-
-
-PICKS = """
-from torch import nn
-
-
-class Picks(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 5)
-
-    def forward(self, x):
-        return self.two(self.one(x)[x[:, 0] > -1e9])
-"""
 
 
 def test_executed_counts_what_depends_on_its_data(run, small):

@@ -538,6 +538,7 @@ def test_a_network_that_depends_on_its_data_is_counted_by_what_it_did():
 
 def test_what_can_be_read_off_shapes_is_not_executed():
     assert count("vit_22b", executed=True).count_source == "shapes"  # else it would take 88 GB
+    assert count(nn.Linear(4, 5), torch.ones(1, 4), executed=True).count_source == "shapes"
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -4,6 +4,7 @@ import torch
 from hvt_bench.errors import ConfigError, CountError
 from hvt_bench.metrics.complexity import breakdown, count
 from hvt_bench.models import parse_model
+from tests.outside_networks import PICKS
 
 NETS = """
 import math
@@ -51,22 +52,13 @@ def vague(inputs, outputs):
 
 
 number = 3
-
-
-class Picks(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 5)
-
-    def forward(self, x):
-        return self.two(self.one(x)[x[:, 0] > -1e9])
 """
 
 
 @pytest.fixture(scope="module", autouse=True)
 def nets(tmp_path_factory):
     folder = tmp_path_factory.mktemp("declared")
-    (folder / "declared_nets.py").write_text(NETS)
+    (folder / "declared_nets.py").write_text(NETS + PICKS)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
