@@ -26,7 +26,6 @@ class Environment(Record):
     torch_version: Annotated[str, Column("version of PyTorch")]
     cuda_version: Annotated[str | None, Column("CUDA version PyTorch was built with; empty on CPU")]
     cpu_name: Annotated[str, Column("name of the processor")]
-    num_threads: Annotated[int, Column("CPU threads of one operator")]
     hvt_bench_version: Annotated[str, Column("version of hvt-bench")]
     git_commit: Annotated[str | None, Column("commit of hvt-bench, `+` if changed; empty if installed from a wheel")]
     hostname: Annotated[str, Column("name of the machine")]
@@ -41,7 +40,6 @@ class Environment(Record):
             torch_version=torch.__version__,
             cuda_version=torch.version.cuda if on_gpu else None,
             cpu_name=_cpu_name(),
-            num_threads=torch.get_num_threads(),
             hvt_bench_version=__version__,
             git_commit=_git_commit(),
             hostname=socket.gethostname(),
@@ -49,7 +47,7 @@ class Environment(Record):
 
     def comparable(self, other: Environment) -> bool:
         """Say whether rounds measured here and there may stand in one row."""
-        same = ("device_name", "num_threads", "torch_version", "hvt_bench_version")
+        same = ("device_name", "torch_version", "hvt_bench_version")
         return all(getattr(self, name) == getattr(other, name) for name in same)
 
 

@@ -8,21 +8,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from hvt_bench.errors import CountError
 from hvt_bench.metrics.complexity import count
 from hvt_bench.metrics.latency import Stopwatch, measure_latency
 from hvt_bench.metrics.memory import MIB, MemoryMeter
+from hvt_bench.metrics.passes import Passes, use_precision
 from hvt_bench.point import Point
 from hvt_bench.row import Sample, Status
-
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -57,16 +54,16 @@ def measure_round(visit: Visit) -> Sample:
     with _sampling(point, visit.round, found) as sample:
         if visit.memory_limit_mib is not None and point.device == "cpu":
             _limit_address_space(visit.memory_limit_mib)
-        _use_ieee_float32()
+        torch.set_num_threads(point.num_threads)
+        use_precision(point.dtype)
         point.config.prepare()
         meter = MemoryMeter(point.device)
-        model, images = _build(point)
-        run = partial(_forward, model, images)
+        passes = Passes(point)
         if "memory" in visit.metrics:
-            found["memory"] = meter.measure(model, run)
+            found["memory"] = meter.measure(passes.model, passes)
         if "latency" in visit.metrics:
             stopwatch = Stopwatch(point.device)
-            found["latency"] = measure_latency(run, stopwatch, point.batch_size, point.warmup_s, point.min_time_s)
+            found["latency"] = measure_latency(passes, stopwatch, point.batch_size, point.warmup_s, point.min_time_s)
     return sample()
 
 
@@ -108,26 +105,6 @@ def is_out_of_memory(failure: BaseException) -> bool:
         return True
     text = str(failure).lower()
     return any(sign in text for sign in ("out of memory", "can't allocate memory", "bad_alloc", "enough memory"))
-
-
-def _build(point: Point) -> tuple[nn.Module, list[Tensor]]:
-    """Build the network, with random weights, and random images for it, on the device of the point."""
-    torch.manual_seed(SEED)
-    dtype: torch.dtype = getattr(torch, point.dtype)
-    model = point.config.build(point.attention).eval().requires_grad_(False)
-    model = model.to(device=point.device, dtype=dtype)
-    shapes = point.config.input_shapes(point.batch_size)
-    return model, [torch.randn(shape).to(device=point.device, dtype=dtype) for shape in shapes]
-
-
-@torch.inference_mode()
-def _forward(model: nn.Module, images: list[Tensor]) -> object:
-    return model(*images)
-
-
-def _use_ieee_float32() -> None:
-    """Make `float32` mean IEEE float32 in convolutions and products alike; cuDNN's default is TF32."""
-    torch.backends.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
 def _limit_address_space(limit_mib: float) -> None:

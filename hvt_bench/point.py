@@ -6,16 +6,33 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny
+import torch
+from pydantic import Field, SerializeAsAny, model_validator
 
+from hvt_bench.errors import ConfigError
 from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.models.config import Attention, ModelConfig
 from hvt_bench.records import Column, Record, columns_of
 
-SWEEPABLE = ("device", "dtype", "batch_size", "attention", "checkpointing")
+SWEEPABLE = (
+    "device", "dtype", "batch_size", "max_batch", "mode", "attention", "compile", "checkpointing", "num_threads",
+)  # fmt: skip
 """Fields of the protocol that may be an axis, as any field of a config may."""
 
-Dtype = Literal["float32", "float16", "bfloat16"]
+MAX_BATCH_SIZE = 1_000_000
+MIN_TIME_S = 2.0
+
+Dtype = Literal["float32", "tf32", "float16", "bfloat16", "amp_float16", "amp_bfloat16"]
+Mode = Literal["infer", "train"]
+AttentionPath = Literal["sdpa", "sdpa_flash", "sdpa_efficient", "sdpa_cudnn", "sdpa_math", "eager"]
+
+
+_HALF: tuple[Dtype, ...] = ("float16", "bfloat16", "amp_float16", "amp_bfloat16")
+_KERNEL_FORMATS: dict[AttentionPath, dict[str, tuple[Dtype, ...]]] = {  # torch.nn.attention.SDPBackend
+    "sdpa_flash": {"cpu": ("float32", *_HALF), "cuda": _HALF},
+    "sdpa_efficient": {"cuda": ("float32", "tf32", *_HALF)},
+    "sdpa_cudnn": {"cuda": _HALF},
+}
 
 
 class Protocol(Record):
@@ -24,20 +41,54 @@ class Protocol(Record):
     device: Annotated[
         str, Field(pattern=r"^(cpu|mps|cuda:\d+)$"), Column("where the network ran: `cpu`, `cuda:0`, `mps`")
     ]
-    dtype: Annotated[Dtype, Column("number format of weights and images")] = "float32"
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000), Column("images of one forward pass", "", "batch size")]
+    dtype: Annotated[
+        Dtype,
+        Column(
+            "number format of weights and images. `float32`: IEEE everywhere; `tf32`: float32 whose products and "
+            "convolutions round to TF32; `amp_*`: float32 weights under autocast"
+        ),
+    ] = "float32"
+    batch_size: Annotated[int, Field(ge=1, le=MAX_BATCH_SIZE), Column("images of one pass", "", "batch size")]
+    max_batch: Annotated[bool, Column("whether `batch_size` is the largest that fits, found by trying")] = False
+    mode: Annotated[
+        Mode,
+        Column("a pass is, in `infer`, a forward pass; in `train`, a training step: forward, backward, AdamW"),
+    ] = "infer"
     attention: Annotated[
-        Attention, Column("`sdpa`: PyTorch's fused attention; `eager`: its two products written out")
+        AttentionPath,
+        Column(
+            "`sdpa`: PyTorch's fused attention; `sdpa_flash`, `sdpa_efficient`, `sdpa_cudnn`, `sdpa_math`: that kernel "
+            "of it and no other; `eager`: its two products written out"
+        ),
     ] = "sdpa"
+    compile: Annotated[bool, Column("whether the network went through torch.compile")] = False
     checkpointing: Annotated[
         bool, Column("whether a training step computes each block again instead of keeping its activations")
     ] = False
-    warmup_s: Annotated[float, Field(ge=0, le=3600), Column("warm-up before timing, at least; 3 passes too", "s")]
-    min_time_s: Annotated[float, Field(gt=0, le=3600), Column("timed passes of one round, at least", "s")] = 2.0
+    num_threads: Annotated[
+        int, Field(ge=1, le=4096, default_factory=torch.get_num_threads), Column("CPU threads of one operator, pinned")
+    ]
+    warmup_s: Annotated[float, Field(ge=0, le=3600), Column("warm-up before timing, at least", "s")]
+    warmup_passes: Annotated[int, Field(ge=1, le=1_000_000), Column("passes of the warm-up, at least")] = 3
+    min_time_s: Annotated[float, Field(gt=0, le=3600), Column("timed passes of one round, at least", "s")] = MIN_TIME_S
+    max_time_s: Annotated[
+        float, Field(gt=0, le=86_400), Column("timed passes of one round end here, stable or not", "s")
+    ] = 6.0
+    stable_pct: Annotated[
+        float,
+        Field(gt=0, le=100),
+        Column("passes are stable once the medians of their first and second half are at most so far apart", "%"),
+    ] = 1.0
     rounds: Annotated[int, Field(ge=1, le=1000)] = 3
     """Rounds asked for; the column `rounds` says how many there are."""
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
     """Time limit of one round, in seconds; a round past it is ended and becomes a row with status `timeout`."""
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Protocol:
+        if self.max_time_s < self.min_time_s:
+            raise ValueError(f"max_time_s {self.max_time_s:g} is less than min_time_s {self.min_time_s:g}")
+        return self
 
 
 class Point(Protocol):
@@ -54,8 +105,25 @@ class Point(Protocol):
     @property
     def point_id(self) -> str:
         """Short hash of the model's name, its config and everything that changes what a round measures."""
-        asked = self.model_dump(mode="json", exclude={"axis", "rounds", "timeout_s"})
+        left_out = {"axis", "rounds", "timeout_s"} | ({"batch_size"} if self.max_batch else set())
+        asked = self.model_dump(mode="json", exclude=left_out)
         return _short_hash(asked | {"family": self.config.family})
+
+    @property
+    def model_attention(self) -> Attention:
+        """The attention that the network is built with; which kernel of `sdpa` runs is said when it runs."""
+        return "eager" if self.attention == "eager" else "sdpa"
+
+    def check(self) -> None:
+        """Raise ConfigError where no device of this kind, or no such network, can be measured like this."""
+        self.config.check_attention(self.model_attention)
+        kind, formats = self.device.partition(":")[0], _KERNEL_FORMATS.get(self.attention, {})
+        if self.dtype == "tf32" and kind != "cuda":
+            raise ConfigError(f"tf32 is a mode of CUDA's tensor cores; on {kind} take float32")
+        if formats and kind not in formats:
+            raise ConfigError(f"{self.attention} is no kernel of {kind}; take sdpa, sdpa_math or eager")
+        if formats and self.dtype not in formats[kind]:
+            raise ConfigError(f"{self.attention} takes no {self.dtype} on {kind}; take {' or '.join(formats[kind])}")
 
     def columns(self) -> dict[str, Any]:
         """Return the part of a row that is known before anything is measured."""

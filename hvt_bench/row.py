@@ -12,7 +12,7 @@ from hvt_bench.point import Point
 from hvt_bench.records import Column, Record, columns_of
 
 Status = Literal["ok", "invalid", "oom", "timeout", "crashed", "error"]
-Value = int | float | bool | str | tuple[int, ...] | None
+Value = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | None
 
 _POINT = columns_of(Point)
 _LATENCY = columns_of(METRICS["latency"])

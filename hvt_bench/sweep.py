@@ -20,11 +20,12 @@ from hvt_bench.metrics import METRICS
 from hvt_bench.models import CONFIG_COLUMNS, VARIANTS, make_config, model_name, override, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.outside import OutsideCode, variations
-from hvt_bench.point import SWEEPABLE, InvalidCell, Point, Protocol
+from hvt_bench.point import MIN_TIME_S, SWEEPABLE, InvalidCell, Point, Protocol
 from hvt_bench.records import Record, explain
 from hvt_bench.yaml_file import Place, YamlFile, load_yaml
 
 MAX_CELLS = 100_000
+CAP = 3.0  # times min_time_s is the usual max_time_s
 
 Cell = Point | InvalidCell
 Metric = Literal["complexity", "memory", "latency"]
@@ -118,17 +119,6 @@ def _check_dictionaries(file: YamlFile, asked: SweepFile) -> None:
         section = "axes" if "device" in asked.axes else "grid"
         sentence = "batch_size is auto, which differs from device to device; give one under protocol"
         raise file.error((section, "device"), sentence)
-    if set(asked.measure) != {"complexity"}:
-        for section, values in (
-            ("protocol", [asked.protocol.get("checkpointing")]),
-            ("axes", asked.axes.get("checkpointing", ())),
-            ("grid", asked.grid.get("checkpointing", ())),
-        ):
-            if True in values:
-                sentence = (
-                    "checkpointing saves memory in training, which is counted and not measured; measure [complexity]"
-                )
-                raise file.error((section, "checkpointing"), sentence)
     for key in asked.protocol:
         if key not in Protocol.model_fields:
             raise file.error(("protocol", key), unknown("key", key, Protocol.model_fields))
@@ -225,7 +215,10 @@ def _settle(file: YamlFile, place: Place, protocol: dict[str, Any]) -> dict[str,
     except RequestError as error:
         raise file.error((*place, "device"), str(error)) from None
     on_gpu = device != "cpu"
-    settled = {"warmup_s": 1.0 if on_gpu else 0.5, **protocol, "device": device}
+    usual = {"warmup_s": 1.0, "warmup_passes": 10} if on_gpu else {"warmup_s": 0.5, "warmup_passes": 3}
+    settled = {**usual, **protocol, "device": device}
+    if isinstance(least := settled.get("min_time_s", MIN_TIME_S), int | float):
+        settled.setdefault("max_time_s", CAP * least)
     if settled.get("batch_size", "auto") == "auto":
         settled["batch_size"] = 64 if on_gpu else 1
     try:
@@ -292,7 +285,7 @@ def _cell(
     point = Point(model=name, axis=axis, config=changed, **settled)
     try:
         outside.check(changed)
-        changed.check_attention(point.attention)
+        point.check()
     except ConfigError as error:
         known |= changed.columns(name, CONFIG_COLUMNS) | {"attention": point.attention}
         return InvalidCell(model=name, axis=axis, asked=known, reason=str(error))

@@ -183,11 +183,18 @@ def read_journal(path: Path) -> Run | None:
 
 
 def _merge_start(run: Run | None, start: Mapping[str, Any]) -> Run:
-    environments = {device: Environment.model_validate(found) for device, found in start["environments"].items()}
+    environments = {device: _environment(found) for device, found in start["environments"].items()}
     if run is None:
         return Run(str(start["sweep"]), str(start["started_at"]), environments)
     run.environments |= environments
     return run
+
+
+def _environment(found: Mapping[str, Any]) -> Environment:
+    """Read an environment; another version of hvt-bench may have known more of it."""
+    return Environment.model_validate(
+        {name: value for name, value in found.items() if name in Environment.model_fields}
+    )
 
 
 # --- rows -----------------------------------------------------------------------------------------------------------
@@ -244,7 +251,7 @@ def csv_text(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, tuple | list):
-        return " ".join(map(str, value))
+        return " ".join(map(csv_text, value))
     return str(value)
 
 
@@ -310,7 +317,7 @@ def _parse(column: Column, text: str) -> Value:
 _BOOKKEEPING = frozenset(
     "point_id family device_name driver_version torch_version cuda_version cpu_name num_threads hvt_bench_version "
     "git_commit hostname started_at seconds latency_samples fvcore_flops activations seq_lens count_source "
-    "arithmetic_intensity macs_per_s".split()
+    "arithmetic_intensity macs_per_s latency_ms_rounds".split()
 )
 _SCALED = {"macs": (1e9, "G", 2), "train_macs": (1e9, "G", 2), "params": (1e6, "M", 2)}
 

@@ -18,7 +18,6 @@ ENVIRONMENT = Environment(
     torch_version="9.9.9",
     cuda_version=None,
     cpu_name="Test CPU",
-    num_threads=2,
     hvt_bench_version="0.0.0",
     git_commit=None,
     hostname="testhost",

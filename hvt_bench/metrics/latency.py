@@ -47,6 +47,9 @@ class Latency(Metric):
     latency_ms_p05: Annotated[float, Column("5th percentile of single passes, all rounds together", "ms")]
     latency_ms_p95: Annotated[float, Column("95th percentile of single passes, all rounds together", "ms")]
     latency_samples: Annotated[int, Column("single passes timed, all rounds together")]
+    latency_ms_rounds: Annotated[
+        tuple[float, ...], Column("the median of each round, in order: what `hvt-bench compare` reads", "ms")
+    ]
     latency_spread_pct: Annotated[
         float | None,
         Column("(largest - smallest) / median of the rounds' medians; needs two rounds", "%", "spread of rounds"),
@@ -73,6 +76,7 @@ class Latency(Metric):
             latency_ms_p05=float(p05),
             latency_ms_p95=float(p95),
             latency_samples=len(passes),
+            latency_ms_rounds=tuple(medians),
             latency_spread_pct=100 * (max(medians) - min(medians)) / middle if len(medians) > 1 else None,
             throughput_img_s=float(np.median([np.median(found["block_img_s"]) for found in rounds])),
         )

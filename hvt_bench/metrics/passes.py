@@ -1,0 +1,126 @@
+"""A pass: what is timed, and whose memory is measured. A forward pass, or, in training, a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
+
+from hvt_bench.errors import ConfigError
+from hvt_bench.models.config import ModelConfig
+from hvt_bench.models.layers import Recipe, blocks_made_by
+from hvt_bench.point import Point
+
+SEED = 0
+PHASES = ("forward", "backward", "step")
+"""Of a training step, in order."""
+
+KERNELS = {
+    "sdpa_flash": SDPBackend.FLASH_ATTENTION,
+    "sdpa_efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "sdpa_cudnn": SDPBackend.CUDNN_ATTENTION,
+    "sdpa_math": SDPBackend.MATH,
+}
+
+
+class Passes:
+    """A network with random weights, random images for it, and how they go through it; calling it makes one pass."""
+
+    def __init__(self, point: Point, device: str | None = None) -> None:
+        """Build the network, on `device` if that is not the point's.
+
+        Raises ConfigError where the network cannot do what the point asks.
+        """
+        self._point = point
+        device = device or point.device
+        self._kind = device.partition(":")[0]
+        amp = point.dtype.removeprefix("amp_")
+        self._amp: torch.dtype | None = getattr(torch, amp) if amp != point.dtype else None
+        weights = torch.float32 if self._amp or point.dtype == "tf32" else getattr(torch, point.dtype)
+        torch.manual_seed(SEED)
+        model = _build(point.config, point).to(device=device, dtype=weights)
+        self.model = model.train() if point.mode == "train" else model.eval().requires_grad_(False)
+        shapes = point.config.input_shapes(point.batch_size)
+        self.images = [torch.randn(shape).to(device=device, dtype=weights) for shape in shapes]
+        self._run: Callable[..., Any] = torch.compile(self.model) if point.compile else self.model
+        self._labels: list[Tensor] = []
+        if point.mode == "train":
+            self.optimizer = torch.optim.AdamW(self.model.parameters())
+            self._scaler = torch.amp.GradScaler(self._kind, enabled=point.dtype == "amp_float16")
+
+    def __call__(self, mark: Callable[[], object] = lambda: None) -> None:
+        """Make one pass, without waiting for the device; in training, `mark` is called as each of PHASES ends."""
+        with self._kernel():  # of the backward pass too: checkpointing computes attention again there
+            if self._point.mode == "infer":
+                with torch.inference_mode(), self._autocast():
+                    self._run(*self.images)
+            else:
+                self._train(mark)
+
+    def _train(self, mark: Callable[[], object]) -> None:
+        with self._autocast():
+            loss = self._loss(self._run(*self.images))
+        mark()
+        torch.autograd.backward(self._scaler.scale(loss))
+        mark()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        mark()
+
+    def _kernel(self) -> AbstractContextManager[object]:
+        return sdpa_kernel(KERNELS[self._point.attention]) if self._point.attention in KERNELS else nullcontext()
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self._kind, self._amp) if self._amp is not None else nullcontext()
+
+    def _loss(self, outputs: Any) -> Tensor:
+        """Cross-entropy on random labels of each output that is (B, C), mean of squares of each other, all added."""
+        given = [x for x in tree_leaves(outputs) if isinstance(x, Tensor) and x.is_floating_point()]
+        if not self._labels:
+            self._labels = [
+                torch.randint(x.shape[1], (len(x),), device=x.device) if x.ndim == 2 else torch.empty(0) for x in given
+            ]
+        losses = [
+            F.cross_entropy(x, labels) if x.ndim == 2 else x.float().square().mean()
+            for x, labels in zip(given, self._labels, strict=True)
+        ]
+        if not losses:
+            raise ConfigError("the network puts out no tensor of floating-point numbers, so it cannot be trained")
+        return torch.stack(losses).sum()
+
+
+def use_precision(dtype: str) -> None:
+    """Let float32 products and convolutions be IEEE, or, where the point's `dtype` is `tf32`, TF32.
+
+    The default of cuDNN is TF32, that of products IEEE.
+    """
+    torch.backends.fp32_precision = "tf32" if dtype == "tf32" else "ieee"  # type: ignore[attr-defined]
+
+
+def _build(config: ModelConfig, point: Point) -> nn.Module:
+    if not point.checkpointing:
+        return config.build(point.model_attention)
+    with blocks_made_by(_checkpointed_block):
+        model = config.build(point.model_attention)
+    if config.outside:
+        switch: Any = getattr(model, "set_grad_checkpointing", None)  # as timm calls it
+        if switch is None:
+            raise ConfigError("the network has no set_grad_checkpointing, so its blocks cannot be checkpointed")
+        switch(True)
+    return model
+
+
+def _checkpointed_block(recipe: Recipe) -> nn.Module:
+    """Make a block that keeps no activations; nothing in our blocks is random, so no random state is kept either."""
+    block = recipe.make()
+    block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+    return block
