@@ -3,7 +3,8 @@
     HvtBenchError
     ├── RequestError            the request is wrong: nothing was run or written (exit code 2)
     │   ├── ConfigError         no network with these fields exists
-    │   │   └── FieldError      whatever the other fields are: one value is out of the question
+    │   │   ├── FieldError        whatever the other fields are: one value is out of the question
+    │   │   └── UnsupportedError  the network exists, and cannot do what is asked of it
     │   └── FileError           a file cannot be read, is not ours, or asks for something impossible
     ├── CountError              the cost of a network cannot be counted with certainty
     └── WorkerError             an item of work did not come back
@@ -35,6 +36,10 @@ class ConfigError(RequestError):
 
 class FieldError(ConfigError):
     """A field has a value that no network of its family can take, whatever the other fields are."""
+
+
+class UnsupportedError(ConfigError):
+    """The network exists, and cannot do what is asked of it."""
 
 
 class FileError(RequestError):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,13 +15,16 @@ from typing import Any
 
 import torch
 
-from hvt_bench.errors import CountError
+from hvt_bench.errors import CountError, UnsupportedError
 from hvt_bench.metrics.complexity import count
-from hvt_bench.metrics.latency import Stopwatch, measure_latency
+from hvt_bench.metrics.latency import measure_latency
 from hvt_bench.metrics.memory import MIB, MemoryMeter
 from hvt_bench.metrics.passes import Passes, use_precision
+from hvt_bench.metrics.stopwatch import Stopwatch, make_stopwatch
 from hvt_bench.point import Point
 from hvt_bench.row import Sample, Status
+
+_NO_KERNEL = ("No available kernel", "No viable backend for scaled_dot_product_attention")  # CUDA's words and the CPU's
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,17 @@ class Visit:
     metrics: tuple[str, ...]
     memory_limit_mib: float | None = None
     """How much address space a CPU point may take beyond what its process has; only for a process of its own."""
+    attempt: int = 1
+    """2 and more where the GPU was throttled in the visit before."""
+
+
+@dataclass(frozen=True)
+class Apparatus:
+    """What a round is measured with; tests put scripted parts in the place of these."""
+
+    passes: Callable[[Point], Passes] = Passes
+    stopwatch: Callable[[str], Stopwatch] = make_stopwatch
+    meter: Callable[[str], MemoryMeter] = MemoryMeter
 
 
 def count_point(point: Point, executed: bool = False) -> Sample:
@@ -44,31 +60,48 @@ def count_point(point: Point, executed: bool = False) -> Sample:
     return sample()
 
 
-def measure_round(visit: Visit) -> Sample:
+def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:
     """Build the network of a point and measure it once; what was measured before a failure stays.
 
     Running out of memory, or an operator that the device lacks, is a status of the sample, not an exception.
     """
     point = visit.point
     found: dict[str, Any] = {}
-    with _sampling(point, visit.round, found) as sample:
+    with _sampling(point, visit.round, found, visit.attempt) as sample:
         if visit.memory_limit_mib is not None and point.device == "cpu":
             _limit_address_space(visit.memory_limit_mib)
         torch.set_num_threads(point.num_threads)
         use_precision(point.dtype)
         point.config.prepare()
-        meter = MemoryMeter(point.device)
-        passes = Passes(point)
+        meter = apparatus.meter(point.device)
+        stopwatch = apparatus.stopwatch(point.device)
+        passes = apparatus.passes(point)
+        compile_s = _compile(passes, stopwatch) if point.compile else None
         if "memory" in visit.metrics:
             found["memory"] = meter.measure(passes.model, passes)
         if "latency" in visit.metrics:
-            stopwatch = Stopwatch(point.device)
-            found["latency"] = measure_latency(passes, stopwatch, point.batch_size, point.warmup_s, point.min_time_s)
+            found["latency"] = {**measure_latency(passes, stopwatch, point), "compile_s": compile_s}
     return sample()
 
 
+def _compile(passes: Passes, stopwatch: Stopwatch) -> float:
+    """Make the first pass, which compiles the network, and return its seconds."""
+    from torch._inductor import config  # takes a second
+
+    config.force_disable_caches = True  # or the time would be that of reading a file
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that a CPU machine has no CUDA
+    stopwatch.synchronize()
+    start = stopwatch.now()
+    with warnings.catch_warnings(action="ignore"):  # compiling warns of itself: of caches, of cores it could use
+        passes()
+    stopwatch.synchronize()
+    return stopwatch.now() - start
+
+
 @contextlib.contextmanager
-def _sampling(point: Point, number: int | None, found: dict[str, Any]) -> Iterator[Callable[[], Sample]]:
+def _sampling(
+    point: Point, number: int | None, found: dict[str, Any], attempt: int = 1
+) -> Iterator[Callable[[], Sample]]:
     """Turn what happens inside into a sample, which the yielded function gives afterwards."""
     started_at, start = utc_now(), time.perf_counter()
     status: Status = "ok"
@@ -77,6 +110,7 @@ def _sampling(point: Point, number: int | None, found: dict[str, Any]) -> Iterat
         yield lambda: Sample(
             point_id=point.point_id,
             round=number,
+            attempt=attempt,
             values=found,
             status=status,
             error=error,
@@ -96,6 +130,11 @@ def _diagnose(failure: Exception, point: Point) -> tuple[Status, str]:
         advice = "take a smaller " + ("batch_size" if point.batch_size > 1 else "network or image")
         more = ", or give --memory-limit more MiB if the machine has them" if point.device == "cpu" else ""
         return "oom", f"{what}; {advice}{more}"
+    if isinstance(failure, UnsupportedError):
+        return "invalid", text
+    if any(sign in text for sign in _NO_KERNEL):
+        kernel = f"{point.attention} cannot run {point.model} in {point.dtype} on {point.device}"
+        return "invalid", f"{kernel}: PyTorch finds no such kernel for its heads; take sdpa"
     return "error", text if isinstance(failure, CountError) else f"{type(failure).__name__}: {text}"
 
 

@@ -118,6 +118,10 @@ class Point(Protocol):
         """Raise ConfigError where no device of this kind, or no such network, can be measured like this."""
         self.config.check_attention(self.model_attention)
         kind, formats = self.device.partition(":")[0], _KERNEL_FORMATS.get(self.attention, {})
+        if self.checkpointing and self.mode == "infer":
+            raise ConfigError(
+                "checkpointing saves memory in training and does nothing in a forward pass; add mode: train"
+            )
         if self.dtype == "tf32" and kind != "cuda":
             raise ConfigError(f"tf32 is a mode of CUDA's tensor cores; on {kind} take float32")
         if formats and kind not in formats:

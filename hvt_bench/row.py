@@ -15,6 +15,11 @@ Status = Literal["ok", "invalid", "oom", "timeout", "crashed", "error"]
 Value = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | None
 
 _POINT = columns_of(Point)
+_NUM_THREADS = _POINT.pop("num_threads")
+_ENVIRONMENT = columns_of(Environment)
+_ENVIRONMENT_TO_CPU = {
+    name: _ENVIRONMENT.pop(name) for name in [*_ENVIRONMENT][: [*_ENVIRONMENT].index("cpu_name") + 1]
+}
 _LATENCY = columns_of(METRICS["latency"])
 _LATENCY_SAMPLES = {
     name: _LATENCY.pop(name) for name in ("latency_ms", "latency_ms_p05", "latency_ms_p95", "latency_samples")
@@ -31,17 +36,20 @@ COLUMNS: dict[str, Column] = {
     **_POINT,
     **columns_of(METRICS["complexity"]),
     "arithmetic_intensity": Column(
-        "unfused: batch_size · macs / (bytes of a number · (params + 2 · batch_size · activations))",
+        "unfused: batch_size · macs / (bytes of a number in products · (params + 2 · batch_size · activations))",
         "MACs/byte",
         "arithmetic intensity",
         float,
     ),
     **_LATENCY_SAMPLES,
     "rounds": Column("finished rounds, each in a process of its own", label="rounds", kind=int),
+    "remeasured": Column("rounds that were measured again since the GPU was throttled", label="remeasured", kind=int),
     **_LATENCY,
-    "macs_per_s": Column("macs · batch_size / latency", "1/s", "MACs per second", float),
+    "macs_per_s": Column("macs · batch_size / latency; in training, train_macs", "1/s", "MACs per second", float),
     **columns_of(METRICS["memory"]),
-    **columns_of(Environment),
+    **_ENVIRONMENT_TO_CPU,
+    "num_threads": _NUM_THREADS,
+    **_ENVIRONMENT,
     "status": Column("`ok`, `invalid`, `oom`, `timeout`, `crashed` or `error`", label="status"),
     "error": Column("why the status is not `ok`", label="error"),
     "started_at": Column("when the point was first visited, UTC", label="started at"),
@@ -77,6 +85,8 @@ class Sample(Record):
 
     point_id: str
     round: int | None
+    attempt: int = 1
+    """2 and more where a round was measured again because the GPU was throttled."""
     values: dict[str, Any]
     """By metric: what its `measure` gave."""
     status: Status = "ok"

@@ -287,6 +287,6 @@ def _cell(
         outside.check(changed)
         point.check()
     except ConfigError as error:
-        known |= changed.columns(name, CONFIG_COLUMNS) | {"attention": point.attention}
+        known |= {key: value for key, value in point.columns().items() if key not in ("point_id", "model", "axis")}
         return InvalidCell(model=name, axis=axis, asked=known, reason=str(error))
     return point

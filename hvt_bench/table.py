@@ -208,6 +208,7 @@ def collect(columns: Mapping[str, Any], samples: Sequence[Sample], found_in: Env
     if samples:
         values |= _metrics_of(samples)
         values["rounds"] = sum(sample.round is not None and sample.status == "ok" for sample in samples) or None
+        values["remeasured"] = _remeasured(samples)
         values["started_at"] = min(sample.started_at for sample in samples)
         values["seconds"] = sum(sample.seconds for sample in samples)
         failed = [sample for sample in samples if sample.status != "ok"]
@@ -215,9 +216,15 @@ def collect(columns: Mapping[str, Any], samples: Sequence[Sample], found_in: Env
         values["error"] = failed[-1].error if failed else None
     if values.get("macs") is not None:
         values["arithmetic_intensity"] = arithmetic_intensity(values, values["batch_size"], values["dtype"])
-    if values.get("macs") and values.get("latency_ms"):
-        values["macs_per_s"] = values["macs"] * values["batch_size"] / (values["latency_ms"] / 1e3)
+    spent = values.get("train_macs" if values.get("mode") == "train" else "macs")
+    if spent and values.get("latency_ms"):
+        values["macs_per_s"] = spent * values["batch_size"] / (values["latency_ms"] / 1e3)
     return Row(values)
+
+
+def _remeasured(samples: Sequence[Sample]) -> int | None:
+    timed = [sample for sample in samples if "latency" in sample.values]
+    return sum(sample.attempt > 1 for sample in timed) if timed else None
 
 
 def _metrics_of(samples: Sequence[Sample]) -> dict[str, Any]:

@@ -4,16 +4,18 @@ import sys
 import pytest
 import torch
 
-from hvt_bench.measure import Visit, available_memory_mib, count_point, is_out_of_memory, measure_round
+from hvt_bench.measure import Apparatus, Visit, available_memory_mib, count_point, is_out_of_memory, measure_round
 from hvt_bench.metrics.latency import MIN_PASSES
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
+from tests.scripted import Script
 
 TINY = "hvt:img_size=32,embed_dim=64,depth=2,num_classes=10"
 
 
 def point(model=TINY, **changes):
-    fields = {"device": "cpu", "batch_size": 2, "warmup_s": 0.0, "min_time_s": 0.001, "rounds": 1}
+    times = {"warmup_s": 0.0, "min_time_s": 0.001, "max_time_s": 0.002}
+    fields = {"device": "cpu", "batch_size": 2, "rounds": 1, "num_threads": 1, **times}
     return Point(model="m", config=parse_model(model), **(fields | changes))
 
 
@@ -53,6 +55,98 @@ def test_what_was_measured_before_a_failure_stays(monkeypatch):
         "or give --memory-limit more MiB if the machine has them"
     )
     assert set(sample.values) == {"memory"}
+
+
+class Scale:
+    """In the place of a memory meter: nothing weighs anything."""
+
+    def __init__(self, device):
+        pass
+
+    def measure(self, model, run):
+        run()
+        return {"weights_mib": 0.0, "peak_memory_mib": 0.0}
+
+
+def scripted(script):
+    return Apparatus(passes=lambda point: script, stopwatch=lambda device: script, meter=Scale)
+
+
+def test_a_round_on_a_scripted_device():
+    script = Script(9.0, 9.0, 9.0, 9.0, 0.5)  # one pass for the memory, three to warm up
+    sample = measure_round(Visit(point(batch_size=4), 2, ("memory", "latency")), scripted(script))
+    assert (sample.status, sample.round, sample.attempt) == ("ok", 2, 1)
+    assert sample.values["memory"] == {"weights_mib": 0.0, "peak_memory_mib": 0.0}
+    assert sample.values["latency"]["warmup_ms"] == [9000.0] * 3
+    assert sample.values["latency"]["pass_ms"] == [500.0] * 5
+    assert sample.values["latency"]["block_img_s"] == [8.0] * 3
+    assert sample.values["latency"]["compile_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("passes", "metrics", "kept"),
+    [
+        (0, ("memory", "latency"), set()),
+        (1, ("memory", "latency"), {"memory"}),
+        (5, ("memory", "latency"), {"memory"}),
+        (10, ("memory", "latency"), {"memory"}),
+        (3, ("latency",), set()),
+    ],
+)
+def test_running_out_of_memory_at_any_pass_is_a_status_and_what_was_found_before_stays(passes, metrics, kept):
+    script = Script(0.5, fails_at={passes: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")})
+    sample = measure_round(Visit(point(), 0, metrics), scripted(script))
+    assert sample.status == "oom"
+    assert sample.error.startswith("out of memory, tried to allocate 2.00 GiB; take a smaller batch_size")
+    assert sample.values.keys() == kept
+
+
+def test_the_first_pass_of_a_compiled_network_is_timed_apart():
+    script = Script(60.0, 9.0, 9.0, 9.0, 0.5)
+    sample = measure_round(Visit(point(compile=True), 0, ("latency",)), scripted(script))
+    assert sample.values["latency"]["compile_s"] == 60.0
+    assert sample.values["latency"]["pass_ms"] == [500.0] * 5
+
+
+def test_a_visit_knows_how_often_its_round_was_tried():
+    assert measure_round(Visit(point(), 0, ("memory",), attempt=2)).attempt == 2
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "amp_bfloat16", "amp_float16"])
+def test_a_round_of_training_times_its_phases(dtype, checkpointing):
+    asked = point(mode="train", dtype=dtype, checkpointing=checkpointing)
+    sample = measure_round(Visit(asked, 0, ("memory", "latency")))
+    assert (sample.status, sample.error) == ("ok", None)
+    phases = sample.values["latency"]["phase_ms"]
+    assert phases.keys() == {"forward", "backward", "step"}
+    assert all(min(times) > 0 for times in phases.values())
+    for whole, *parts in zip(sample.values["latency"]["pass_ms"], *phases.values(), strict=True):
+        assert sum(parts) <= whole
+
+
+def test_a_kernel_that_the_device_lacks_is_invalid():
+    sample = measure_round(Visit(point(attention="sdpa_efficient"), 0, ("latency",)))
+    assert sample.status == "invalid"
+    assert sample.error == (
+        "sdpa_efficient cannot run m in float32 on cpu: PyTorch finds no such kernel for its heads; take sdpa"
+    )
+
+
+COMPILED = """
+from hvt_bench.measure import Visit, measure_round
+from tests.test_measure import point
+asked = point("vit:img_size=32,embed_dim=64,depth=1,num_classes=10", compile=True)
+sample = measure_round(Visit(asked, 0, ("latency",)))
+latency = sample.values["latency"]
+print(sample.status, sample.error, latency["compile_s"] * 1e3 > 10 * max(latency["pass_ms"]))
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_measured_after_it_was_compiled():
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("ok None True\n", "")
 
 
 def test_any_other_failure_is_an_error_in_its_own_words(monkeypatch):

@@ -14,6 +14,7 @@ def point(**changes):
         "device": "cpu",
         "batch_size": 1,
         "warmup_s": 0.5,
+        "num_threads": 2,
     }
     return Point(**(fields | changes))
 
@@ -27,6 +28,14 @@ def point(**changes):
         {"dtype": "bfloat16"},
         {"batch_size": 2},
         {"attention": "eager"},
+        {"mode": "train"},
+        {"mode": "train", "checkpointing": True},
+        {"compile": True},
+        {"max_batch": True},
+        {"num_threads": 3},
+        {"warmup_passes": 4},
+        {"max_time_s": 7.0},
+        {"stable_pct": 2.0},
         {"warmup_s": 1.0},
         {"min_time_s": 3.0},
     ],
@@ -40,8 +49,12 @@ def test_the_id_ignores_what_changes_no_round(changes):
     assert point(**changes).point_id == point().point_id
 
 
+def test_the_id_of_a_largest_batch_does_not_change_when_it_is_found():
+    assert point(max_batch=True, batch_size=1).point_id == point(max_batch=True, batch_size=96).point_id
+
+
 def test_the_id_is_the_same_on_every_machine_and_day():
-    assert point().point_id == "70c858dde460"
+    assert point().point_id == "40cf1a09a1b7"
 
 
 def test_the_id_tells_families_with_equal_fields_apart():

@@ -307,8 +307,47 @@ def test_shapes_and_operators_are_keys_of_a_mapping(load, module):
     assert point.config.arguments == {}
 
 
-@pytest.mark.parametrize("section", ["protocol: {checkpointing: true}", "axes: {checkpointing: [false, true]}"])
-def test_checkpointing_is_counted_and_not_measured(load, section):
-    with pytest.raises(FileError, match=r":3: checkpointing saves memory in training, which is counted and not"):
-        load(f"name: c\nmodels: [hvt_s_1]\n{section}\n")
-    assert load(f"name: c\nmodels: [hvt_s_1]\n{section}\nmeasure: [complexity]\n").points
+def test_checkpointing_belongs_to_training(load):
+    sweep = load("name: c\nmodels: [hvt_s_1]\ngrid: {mode: [infer, train], checkpointing: [false, true]}\n")
+    assert [(p.mode, p.checkpointing) for p in sweep.points] == [("infer", False), ("train", False), ("train", True)]
+    assert [cell.reason for cell in sweep.invalid] == [
+        "checkpointing saves memory in training and does nothing in a forward pass; add mode: train"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "reason"),
+    [
+        ("{dtype: tf32}", "tf32 is a mode of CUDA's tensor cores; on cpu take float32"),
+        ("{attention: sdpa_efficient}", "sdpa_efficient is no kernel of cpu; take sdpa, sdpa_math or eager"),
+        ("{attention: sdpa_cudnn}", "sdpa_cudnn is no kernel of cpu; take sdpa, sdpa_math or eager"),
+    ],
+)
+def test_what_no_cpu_can_do_is_invalid_and_says_what_to_take(load, protocol, reason):
+    with pytest.raises(FileError, match=f"none of the 1 cell can be built; the first: {reason}"):
+        load(f"name: c\nmodels: [hvt_s_1]\nprotocol: {protocol}\n", "cpu")
+
+
+def test_a_kernel_that_takes_no_float32_is_invalid_with_it(load, two_devices):
+    sweep = load(
+        "name: c\nmodels: [hvt_s_1]\naxes: {dtype: [float32, tf32, bfloat16]}\nprotocol: {attention: sdpa_flash}\n"
+    )
+    assert [p.dtype for p in sweep.points] == ["bfloat16"]
+    assert {cell.reason for cell in sweep.invalid} == {
+        f"sdpa_flash takes no {dtype} on cuda; take float16 or bfloat16 or amp_float16 or amp_bfloat16"
+        for dtype in ("float32", "tf32")
+    }
+
+
+def test_the_cap_of_a_round_follows_from_its_least_time(load):
+    (point,) = load("name: c\nmodels: [hvt_s_1]\nprotocol: {min_time_s: 0.5}\n").points
+    assert point.max_time_s == 1.5
+    with pytest.raises(FileError, match=r":3: max_time_s 1 is less than min_time_s 2"):
+        load("name: c\nmodels: [hvt_s_1]\nprotocol: {max_time_s: 1.0}\n")
+
+
+def test_a_gpu_is_warmed_up_longer(load, two_devices):
+    (there,) = load("name: c\nmodels: [hvt_s_1]\n").points
+    (here,) = load("name: c\nmodels: [hvt_s_1]\n", "cpu").points
+    assert (there.warmup_s, there.warmup_passes) == (1.0, 10)
+    assert (here.warmup_s, here.warmup_passes) == (0.5, 3)

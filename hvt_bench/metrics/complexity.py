@@ -86,7 +86,8 @@ def arithmetic_intensity(cost: Mapping[str, Any], batch_size: int, dtype: str) -
     `cost` holds `macs`, `params` and `activations`. Unfused: what is put out is written once and read once.
     """
     numbers = cost["params"] + 2 * batch_size * cost["activations"]
-    return batch_size * cost["macs"] / (getattr(torch, dtype).itemsize * numbers) if numbers else None
+    itemsize = 4 if dtype == "tf32" else getattr(torch, dtype.removeprefix("amp_")).itemsize
+    return batch_size * cost["macs"] / (itemsize * numbers) if numbers else None
 
 
 @dataclass(frozen=True)

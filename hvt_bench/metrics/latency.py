@@ -1,48 +1,40 @@
-"""How long a forward pass takes, and how many images a second pass through."""
+"""How long a pass takes, and how many images a second pass through.
+
+A round: build, warm up, time single passes until they are stable, time blocks of passes, and, on a GPU, passes that
+the host does not hold up. Stable means that the medians of the first and the second half of the passes agree; this is
+a rule for stopping and no confidence interval, which only whole rounds can give.
+"""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-import torch
 
 from hvt_bench.metrics.base import Metric
+from hvt_bench.metrics.passes import PHASES
+from hvt_bench.metrics.stopwatch import Pass, Stopwatch
+from hvt_bench.point import Protocol
 from hvt_bench.records import Column
 
-MIN_WARMUP_PASSES = 3
 MIN_PASSES = 5
 MIN_BLOCKS = 3
 BLOCK_S = 0.010  # an unsynchronised block is at least this long, so that its two ends do not matter
-PASSES_SHARE = 0.75  # of the timed part of a round; the rest is for the blocks of `throughput_img_s`
+FILL = 1.25  # of BLOCK_S is aimed at, since passes differ
+BLOCKS_SHARE = 1 / 8  # of min_time_s goes to the blocks of `throughput_img_s`, and as much to `device_latency_ms`
+LOOK_AGAIN = 1 / 4  # of min_time_s goes by before passes that were not stable are looked at again
+DIGITS = 6  # of a time in milliseconds: nanoseconds
 
-
-class Stopwatch:
-    """The seam between the timing engine and a machine; tests put a scripted one in its place."""
-
-    def __init__(self, device: str) -> None:
-        self._device = device
-
-    def synchronize(self) -> None:
-        """Wait until the device has done what it was given."""
-        if self._device.startswith("cuda"):
-            torch.cuda.synchronize(self._device)
-        elif self._device == "mps":
-            torch.mps.synchronize()
-
-    def now(self) -> float:
-        """Seconds since some moment."""
-        return time.perf_counter()
+DeviceLatencySource = Literal["graph", "queue"]
 
 
 class Latency(Metric):
-    """Time of forward passes, summed up over rounds."""
+    """Time of passes, summed up over rounds."""
 
     latency_ms: Annotated[
         float,
-        Column("median over rounds of the median host time of one forward pass, synchronised", "ms", "latency"),
+        Column("median over rounds of the median host time of one pass of the batch, synchronised", "ms", "latency"),
     ]
     latency_ms_p05: Annotated[float, Column("5th percentile of single passes, all rounds together", "ms")]
     latency_ms_p95: Annotated[float, Column("95th percentile of single passes, all rounds together", "ms")]
@@ -54,6 +46,17 @@ class Latency(Metric):
         float | None,
         Column("(largest - smallest) / median of the rounds' medians; needs two rounds", "%", "spread of rounds"),
     ]
+    converged: Annotated[
+        bool | None, Column("whether the passes of every round became stable (`stable_pct`) before `max_time_s`")
+    ]
+    device_latency_ms: Annotated[
+        float | None,
+        Column("time the device works on one pass, gaps between launches removed; empty on a CPU", "ms"),
+    ]
+    device_latency_source: Annotated[
+        DeviceLatencySource | None,
+        Column("`graph`: replay of a CUDA graph; `queue`: passes queued while the device was kept busy"),
+    ]
     throughput_img_s: Annotated[
         float,
         Column(
@@ -63,14 +66,27 @@ class Latency(Metric):
             "throughput",
         ),
     ]
+    forward_ms: Annotated[float | None, Column("forward pass and loss of a training step; median as latency_ms", "ms")]
+    backward_ms: Annotated[float | None, Column("backward pass of a training step; median as latency_ms", "ms")]
+    step_ms: Annotated[
+        float | None, Column("AdamW and the clearing of gradients of a training step; median as latency_ms", "ms")
+    ]
+    compile_s: Annotated[
+        float | None,
+        Column("first pass of a compiled network, which compiles it; nothing cached; median over rounds", "s"),
+    ]
 
     @classmethod
     def summarise(cls, rounds: Sequence[Mapping[str, Any]]) -> Self:
-        """Sum up what `measure` gave in each round."""
+        """Sum up what `measure_latency` gave in each round."""
         medians = [float(np.median(found["pass_ms"])) for found in rounds]
         passes = np.concatenate([found["pass_ms"] for found in rounds])
         p05, p95 = np.percentile(passes, [5, 95])
         middle = float(np.median(medians))
+        sources = [found["device_source"] for found in rounds if found.get("device_source")]
+        phases = {
+            f"{phase}_ms": _middle([found.get("phase_ms", {}).get(phase) for found in rounds]) for phase in PHASES
+        }
         return cls(
             latency_ms=middle,
             latency_ms_p05=float(p05),
@@ -78,42 +94,114 @@ class Latency(Metric):
             latency_samples=len(passes),
             latency_ms_rounds=tuple(medians),
             latency_spread_pct=100 * (max(medians) - min(medians)) / middle if len(medians) > 1 else None,
+            converged=all(found["converged"] for found in rounds) if "converged" in rounds[0] else None,
+            device_latency_ms=_middle([found.get("device_ms") for found in rounds]),
+            device_latency_source=sources[-1] if sources else None,
             throughput_img_s=float(np.median([np.median(found["block_img_s"]) for found in rounds])),
+            **phases,
+            compile_s=_middle([found.get("compile_s") for found in rounds]),
         )
 
 
+def _middle(rounds: Sequence[Sequence[float] | float | None]) -> float | None:
+    """Return the median over rounds of the median of each; None where none was measured."""
+    medians = [float(np.median(found)) for found in rounds if found is not None and np.size(found)]
+    return float(np.median(medians)) if medians else None
+
+
+def is_stable(passes: Sequence[float], stable_pct: float) -> bool:
+    """Say whether the medians of the first and second half of `passes` are at most `stable_pct` % apart."""
+    half = len(passes) // 2
+    first, second = float(np.median(passes[:half])), float(np.median(passes[half:]))
+    return abs(second - first) <= stable_pct / 100 * float(np.median(passes))
+
+
 def measure_latency(
-    run: Callable[[], object], stopwatch: Stopwatch, batch_size: int, warmup_s: float, min_time_s: float
-) -> dict[str, list[float]]:
-    """Time one round: `pass_ms`, each a synchronised pass, and `block_img_s`, each a block of passes.
+    run: Pass,
+    stopwatch: Stopwatch,
+    protocol: Protocol,
+    begin: Callable[[], object] = lambda: None,
+    end: Callable[[int], object] = lambda images: None,
+) -> dict[str, Any]:
+    """Time one round of `run`, which makes a pass of a batch and need not wait for the device.
 
-    `run` makes one forward pass of `batch_size` images and need not wait for the device.
+    `begin` is called between the warm-up and the first timed pass, `end` after the last, with the images that went
+    through in between. Everything that was timed is returned, so that any statistic can be computed from a journal.
     """
-    _timed(run, stopwatch, warmup_s, MIN_WARMUP_PASSES)
-    passes = _timed(run, stopwatch, PASSES_SHARE * min_time_s, MIN_PASSES)
-    in_block = max(1, int(np.ceil(BLOCK_S / np.median(passes))))
-
-    def block() -> None:
-        for _ in range(in_block):
-            run()
-
-    blocks = _timed(block, stopwatch, (1 - PASSES_SHARE) * min_time_s, MIN_BLOCKS)
-    return {
-        "pass_ms": [1e3 * seconds for seconds in passes],
-        "block_img_s": [in_block * batch_size / seconds for seconds in blocks],
+    warmup = _warm_up(run, stopwatch, protocol)
+    start = stopwatch.now()
+    begin()
+    passes, phases, stable = _single_passes(run, stopwatch, protocol)
+    in_block, blocks = _blocks(lambda n: stopwatch.block_s(run, n), float(np.median(passes)), protocol)
+    end((len(passes) + in_block * len(blocks)) * protocol.batch_size)
+    found: dict[str, Any] = {
+        "warmup_ms": _ms(warmup),
+        "pass_ms": _ms(passes),
+        "converged": stable,
+        "block_img_s": [in_block * protocol.batch_size / seconds for seconds in blocks],
+        "resolution_ms": 1e3 * stopwatch.resolution_s,
     }
+    if phases:
+        found["phase_ms"] = {name: _ms(times) for name, times in zip(PHASES, zip(*phases, strict=True), strict=True)}
+    if recorded := stopwatch.recorded(run, graph=protocol.mode == "infer"):
+        found["device_source"], device_s = recorded
+        in_block, blocks = _blocks(device_s, float(np.median(passes)), protocol)
+        found["device_ms"] = _ms([seconds / in_block for seconds in blocks])
+    found["timed_s"] = round(sum(warmup) + stopwatch.now() - start, DIGITS)
+    return found
 
 
-def _timed(run: Callable[[], object], stopwatch: Stopwatch, total_s: float, at_least: int) -> list[float]:
-    """Seconds of each call of `run`, waited for; `at_least` so many calls and `total_s` seconds in all."""
+def _warm_up(run: Pass, stopwatch: Stopwatch, protocol: Protocol) -> list[float]:
+    """Return the seconds of each pass: `warmup_passes` so many, and `warmup_s` seconds in all, at least."""
     found: list[float] = []
-    stopwatch.synchronize()
-    first = stopwatch.now()
+    while len(found) < protocol.warmup_passes or sum(found) < protocol.warmup_s:
+        found.append(_one_pass(run, stopwatch)[0])
+    return found
+
+
+def _single_passes(
+    run: Pass, stopwatch: Stopwatch, protocol: Protocol
+) -> tuple[list[float], list[tuple[float, ...]], bool]:
+    """Return the seconds of each pass and of its phases, and whether they were stable when it was time to stop."""
+    found: list[float] = []
+    phases: list[tuple[float, ...]] = []
+    look_at = protocol.min_time_s
+    total = 0.0
     while True:
-        start = stopwatch.now()
-        run()
-        stopwatch.synchronize()
-        end = stopwatch.now()
-        found.append(end - start)
-        if len(found) >= at_least and end - first >= total_s:
-            return found
+        seconds, parts = _one_pass(run, stopwatch)
+        found.append(seconds)
+        phases += [parts] if parts else []
+        total += seconds
+        if len(found) < MIN_PASSES or total < look_at:
+            continue
+        if (stable := is_stable(found, protocol.stable_pct)) or total >= protocol.max_time_s:
+            return found, phases, stable
+        look_at = min(total + LOOK_AGAIN * protocol.min_time_s, protocol.max_time_s)
+
+
+def _one_pass(run: Pass, stopwatch: Stopwatch) -> tuple[float, tuple[float, ...]]:
+    """Return the seconds of a pass that is waited for, and of each of its phases, on the device."""
+    marks = []
+    stopwatch.synchronize()
+    start = stopwatch.now()
+    first = stopwatch.mark()
+    run(lambda: marks.append(stopwatch.mark()))
+    stopwatch.synchronize()
+    seconds = stopwatch.now() - start
+    return seconds, tuple(map(stopwatch.between, [first, *marks], marks))
+
+
+def _blocks(block_s: Callable[[int], float], pass_s: float, protocol: Protocol) -> tuple[int, list[float]]:
+    """Return how many passes fill a block of BLOCK_S, and the seconds of each block."""
+    in_block = max(1, int(np.ceil(FILL * BLOCK_S / pass_s)))
+    found = [block_s(in_block)]
+    while found[-1] < BLOCK_S:  # without waiting, passes go faster
+        in_block = max(in_block + 1, int(np.ceil(FILL * in_block * BLOCK_S / found[-1])))
+        found = [block_s(in_block)]
+    while len(found) < MIN_BLOCKS or sum(found) < BLOCKS_SHARE * protocol.min_time_s:
+        found.append(block_s(in_block))
+    return in_block, found
+
+
+def _ms(seconds: Sequence[float]) -> list[float]:
+    return [round(1e3 * value, DIGITS) for value in seconds]

@@ -14,7 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from hvt_bench.errors import ConfigError
+from hvt_bench.errors import UnsupportedError
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.models.layers import Recipe, blocks_made_by
 from hvt_bench.point import Point
@@ -37,7 +37,7 @@ class Passes:
     def __init__(self, point: Point, device: str | None = None) -> None:
         """Build the network, on `device` if that is not the point's.
 
-        Raises ConfigError where the network cannot do what the point asks.
+        Raises UnsupportedError where the network cannot do what the point asks.
         """
         self._point = point
         device = device or point.device
@@ -87,23 +87,29 @@ class Passes:
         given = [x for x in tree_leaves(outputs) if isinstance(x, Tensor) and x.is_floating_point()]
         if not self._labels:
             self._labels = [
-                torch.randint(x.shape[1], (len(x),), device=x.device) if x.ndim == 2 else torch.empty(0) for x in given
+                torch.randint(x.shape[1], (len(x),), generator=torch.Generator().manual_seed(SEED)).to(x.device)
+                if x.ndim == 2
+                else torch.empty(0)
+                for x in given
             ]
         losses = [
             F.cross_entropy(x, labels) if x.ndim == 2 else x.float().square().mean()
             for x, labels in zip(given, self._labels, strict=True)
         ]
         if not losses:
-            raise ConfigError("the network puts out no tensor of floating-point numbers, so it cannot be trained")
+            raise UnsupportedError("the network puts out no tensor of floating-point numbers, so it cannot be trained")
         return torch.stack(losses).sum()
 
 
 def use_precision(dtype: str) -> None:
     """Let float32 products and convolutions be IEEE, or, where the point's `dtype` is `tf32`, TF32.
 
-    The default of cuDNN is TF32, that of products IEEE.
+    The default of cuDNN is TF32, that of products IEEE. Each is set by itself, since torch before 2.15 does not hand
+    the setting of all backends down to cuDNN's convolutions.
     """
-    torch.backends.fp32_precision = "tf32" if dtype == "tf32" else "ieee"  # type: ignore[attr-defined]
+    backends: Any = torch.backends
+    for part in (backends, backends.cuda.matmul, backends.cudnn, backends.cudnn.conv, backends.cudnn.rnn):
+        part.fp32_precision = "tf32" if dtype == "tf32" else "ieee"
 
 
 def _build(config: ModelConfig, point: Point) -> nn.Module:
@@ -114,7 +120,7 @@ def _build(config: ModelConfig, point: Point) -> nn.Module:
     if config.outside:
         switch: Any = getattr(model, "set_grad_checkpointing", None)  # as timm calls it
         if switch is None:
-            raise ConfigError("the network has no set_grad_checkpointing, so its blocks cannot be checkpointed")
+            raise UnsupportedError("the network has no set_grad_checkpointing, so its blocks cannot be checkpointed")
         switch(True)
     return model
 
