@@ -14,7 +14,7 @@ from rich.progress import Progress as RichProgress
 from hvt_bench.errors import plural
 from hvt_bench.point import SWEEPABLE, Point
 from hvt_bench.row import Row, Sample
-from hvt_bench.run import Counted, Event, Finished, Measured, Started
+from hvt_bench.run import Counted, Event, Finished, Fitted, Measured, Started
 from hvt_bench.sweep import Sweep
 
 
@@ -55,12 +55,17 @@ class Progress:
             self._begin(event)
         elif isinstance(event, Counted):
             self._say_counted(event)
+        elif isinstance(event, Fitted):
+            self._line(f"{self._label(event.point)}: the largest batch is {event.point.batch_size:,}")
         elif isinstance(event, Measured):
             self._say_measured(event)
         elif isinstance(event, Finished):
             self.rows = event.rows
             if self._bar is not None and self._task is not None:  # rounds of failed points were left out
                 self._bar.update(self._task, completed=self._rounds, left="")
+            if event.timed_s:
+                share = 100 * event.timed_s / event.seconds
+                self._line(f"{share:.0f} % of {event.seconds:.0f} s were warm-up and timed passes")
 
     def _begin(self, event: Started) -> None:
         for path in event.moved:
@@ -83,13 +88,14 @@ class Progress:
         self._start = self._start or time.monotonic() - event.sample.seconds
         done = self._rounds - event.rounds_left
         label = self._label(event.point)
-        text = f"[{done}/{self._rounds}] {label}: {_finding(event.sample)}"
+        again = f" (attempt {event.sample.attempt}: the GPU was throttled)" if event.sample.attempt > 1 else ""
+        text = f"[{done}/{self._rounds}] {label}: {_finding(event.sample)}{again}"
         if self._bar is None or self._task is None:
             self._line(text)
             return
         if event.sample.status != "ok":
             self._line(text)
-        left = (time.monotonic() - self._start) / done * event.rounds_left
+        left = (time.monotonic() - self._start) / max(done, 1) * event.rounds_left
         minutes, seconds = divmod(round(left), 60)
         self._bar.update(self._task, completed=done, description=label, left=f"{minutes}:{seconds:02d} left")
 

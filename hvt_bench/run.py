@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import os
-import random
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from hvt_bench.environment import Environment
-from hvt_bench.errors import FileError, HvtBenchError, WorkerTimeoutError
+from hvt_bench.errors import HvtBenchError, WorkerTimeoutError
 from hvt_bench.executors.base import Executor
+from hvt_bench.largest import largest_batch
 from hvt_bench.measure import Visit, count_point, measure_round, utc_now
+from hvt_bench.metrics.conditions import throttled
+from hvt_bench.output import check_writable, journal_of, make_way
+from hvt_bench.plan import plan_visits
 from hvt_bench.point import Point
 from hvt_bench.row import Row, Sample, Status
 from hvt_bench.sweep import Sweep
-from hvt_bench.table import Journal, Run, held, in_turn, read_journal, read_table, write_table
+from hvt_bench.table import Journal, Run, held, in_turn, write_table
 
-WINDOW = 20  # points whose rounds are interleaved: drift shows as spread, and a killed sweep has finished rows
+MAX_ATTEMPTS = 3  # at a round in which the GPU was throttled
 WRITE_EVERY_S = 5.0
 DESCRIBE_LIMIT_S = 120.0  # a driver that does not answer is an error, not a program that waits
 Place = TypeVar("Place", Point, Visit)  # a counting or a round
@@ -41,6 +44,13 @@ class Started:
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """The largest batch of a point was found; its `batch_size` is that."""
+
+    point: Point
+
+
+@dataclass(frozen=True)
 class Counted:
     """The network of a point was counted."""
 
@@ -50,7 +60,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Measured:
-    """A round of a point was measured, or failed; `rounds_left` are still to go."""
+    """A round of a point was measured, or failed; `rounds_left` are still to go, throttled ones again among them."""
 
     point: Point
     sample: Sample
@@ -63,9 +73,13 @@ class Finished:
 
     path: Path
     rows: tuple[Row, ...]
+    seconds: float = 0.0
+    """Since the sweep was started."""
+    timed_s: float = 0.0
+    """Of these, warm-up and timed passes."""
 
 
-Event = Started | Counted | Measured | Finished
+Event = Started | Fitted | Counted | Measured | Finished
 
 
 def run_sweep(
@@ -88,13 +102,14 @@ def run_sweep(
     running them once. Raises FileError, before anything is visited, where `path` cannot be
     written or holds something that is not ours.
     """
+    began = clock()
     path = Path(path)
     journal_path = journal_of(path)
-    _check_writable(path)
+    check_writable(path)
     environments = _describe(sweep, executor, describe)
     with in_turn(path):
         with held(journal_path):
-            earlier, moved = _make_way(path, sweep, environments, fresh)
+            earlier, moved = make_way(path, sweep.name, environments, fresh)
         opened = Journal(journal_path)
     with opened as journal:
         seed = zlib.crc32(sweep.name.encode())
@@ -110,21 +125,20 @@ def run_sweep(
         run = earlier or Run(sweep.name, started_at, environments)
         run.environments |= environments
         _enter_cells(sweep, run, journal)
-        to_count, visits = _plan(sweep, run, retry, seed, memory_limit_mib)
+        to_count, visits = plan_visits(sweep, run, retry, seed, memory_limit_mib)
         todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
         yield Started(len(sweep.points), len(sweep.points) - len(todo), len(sweep.invalid), len(visits), moved)
         writer = _Writer(path, run, clock)
+        timed_s = 0.0
         try:
             yield from _count(to_count, partial(count_point, executed=executed), executor, run, journal, writer)
-            yield from _measure(visits, executor, measure, run, journal, writer)
+            visits = yield from _fit(visits, executor, measure, run, journal)
+            for event in _measure(visits, executor, measure, run, journal, writer):
+                timed_s += event.sample.values.get("latency", {}).get("timed_s", 0.0)
+                yield event
         finally:
             writer.write()
-        yield Finished(path, run.rows())
-
-
-def journal_of(path: Path) -> Path:
-    """Return where the journal of a CSV stands: `run.csv` has `run.journal.jsonl`."""
-    return path.with_suffix(".journal.jsonl")
+        yield Finished(path, run.rows(), clock() - began, timed_s)
 
 
 # --- before the first point -----------------------------------------------------------------------------------------
@@ -141,100 +155,17 @@ def _describe(sweep: Sweep, executor: Executor, describe: Callable[[str], Enviro
     return environments
 
 
-def _make_way(
-    path: Path, sweep: Sweep, environments: dict[str, Environment], fresh: bool
-) -> tuple[Run | None, tuple[Path, ...]]:
-    """Return what an earlier start of the same sweep found; move any other file of ours aside."""
-    journal_path = journal_of(path)
-    earlier = read_journal(journal_path)
-    if earlier is not None and path.exists():
-        read_table(path)  # refuses a file that is not ours, whatever stands beside it
-    if earlier is None:
-        if not path.exists():
-            return None, ()
-        rows = read_table(path)
-        name = str(rows[0]["sweep"]) if rows else "empty"
-        return None, _move_aside([path], name, utc_now())
-    comparable = all(
-        environments[device].comparable(found)
-        for device, found in earlier.environments.items()
-        if device in environments
-    )
-    if earlier.sweep == sweep.name and comparable and not fresh:
-        return earlier, ()
-    return None, _move_aside([path, journal_path], earlier.sweep, earlier.started_at)
-
-
-def _move_aside(paths: list[Path], name: str, moment: str) -> tuple[Path, ...]:
-    """Rename files, all of them alike, to `run.NAME.MOMENT.csv` and so on; older files of that name are kept too."""
-    moment = moment.replace("-", "").replace(":", "")
-    for again in itertools.count(1):
-        label = f"{name}.{moment}" if again == 1 else f"{name}.{moment}-{again}"
-        targets = [path.with_name(path.name.replace(".", f".{label}.", 1)) for path in paths]
-        if not any(target.exists() for target in targets):
-            break
-    moves = [(path, target) for path, target in zip(paths, targets, strict=True) if path.exists()]
-    for path, target in moves:
-        path.rename(target)
-    return tuple(target for _, target in moves)
-
-
-def _check_writable(path: Path) -> None:
-    """Raise FileError if it is plain that no file can be made at `path`; makes nothing itself."""
-    if path.is_dir():
-        raise FileError(f"{path}: is a directory; give --out a file name in it")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise FileError(f"{path}: cannot be written: {above} is a file; give --out another path")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise FileError(f"{path}: cannot be written: permission denied in {above}; give --out another path")
-
-
 def _enter_cells(sweep: Sweep, run: Run, journal: Journal) -> None:
     """Put the cells into the journal that it does not hold yet, or holds otherwise."""
     new = []
     for cell in sweep.cells:
         columns = cell.columns()
+        if isinstance(cell, Point) and cell.max_batch:  # what was found before stays
+            columns["batch_size"] = run.cells.get(cell.point_id, {}).get("batch_size")
         if run.cells.get(cell.point_id) != columns:
             run.cells[cell.point_id] = columns
             new.append(columns)
     journal.append("cell", new)
-
-
-def _plan(
-    sweep: Sweep, run: Run, retry: Sequence[str], seed: int, memory_limit_mib: float | None
-) -> tuple[list[Point], list[Visit]]:
-    """Return the points to count and the rounds to measure, in the order of measuring."""
-    timed = tuple(metric for metric in sweep.metrics if metric != "complexity")
-    found_earlier = run.by_point()
-    to_count = []
-    missing: dict[str, set[int]] = {}
-    for point in sweep.points:
-        found = found_earlier.get(point.point_id, {})
-        failed = [number for number, sample in found.items() if sample.status != "ok"]
-        if any(found[number].status not in retry for number in failed):
-            continue
-        counted = found.get(None)
-        if "complexity" in sweep.metrics and (counted is None or counted.status != "ok"):
-            to_count.append(point)
-        asked = {*range(point.rounds), *(number for number in failed if number is not None)} if timed else set()
-        missing[point.point_id] = {
-            number
-            for number in asked
-            if number not in found or number in failed or any(metric not in found[number].values for metric in timed)
-        }
-    order = random.Random(seed)
-    points = [point for point in sweep.points if missing.get(point.point_id)]
-    order.shuffle(points)
-    visits = []
-    for first in range(0, len(points), WINDOW):
-        window = points[first : first + WINDOW]
-        for number in sorted(set().union(*(missing[point.point_id] for point in window))):
-            order.shuffle(window)
-            visits += [
-                Visit(point, number, timed, memory_limit_mib) for point in window if number in missing[point.point_id]
-            ]
-    return to_count, visits
 
 
 # --- the work -------------------------------------------------------------------------------------------------------
@@ -282,6 +213,38 @@ def _count(
         yield Counted(point, sample)
 
 
+def _fit(
+    visits: list[Visit], executor: Executor, measure: Callable[[Visit], Sample], run: Run, journal: Journal
+) -> Generator[Fitted | Measured, None, list[Visit]]:
+    """Find the batch size of each point that asks for its largest; return the visits with it."""
+    found: dict[str, Point | None] = {}
+    for point_id, visit in {visit.point.point_id: visit for visit in reversed(visits) if visit.point.max_batch}.items():
+        columns = run.cells[point_id]
+        if columns["batch_size"] is None and point_id not in _uncounted(run):
+
+            def attempt(point: Point, visit: Visit = visit) -> Sample:
+                trial = replace(visit, point=point, metrics=("memory",))
+                return next(_visited(executor, measure, [trial]))[1]
+
+            batch_size = largest_batch(visit.point, attempt)
+            if isinstance(batch_size, Sample):
+                _keep(batch_size, run, journal)
+                found[point_id] = None
+                yield Measured(visit.point, batch_size, len(visits))
+                continue
+            columns = run.cells[point_id] = columns | {"batch_size": batch_size}
+            journal.append("cell", [columns])
+            yield Fitted(visit.point.model_copy(update={"batch_size": batch_size}))
+        found[point_id] = visit.point.model_copy(update={"batch_size": columns["batch_size"]})
+    fitted = [(visit, found.get(visit.point.point_id, visit.point)) for visit in visits]
+    return [replace(visit, point=point) for visit, point in fitted if point is not None]
+
+
+def _uncounted(run: Run) -> set[str]:
+    """Return the points whose counting failed."""
+    return {key[0] for key, sample in run.samples.items() if key[1] is None and sample.status != "ok"}
+
+
 def _measure(
     visits: list[Visit],
     executor: Executor,
@@ -290,23 +253,25 @@ def _measure(
     journal: Journal,
     writer: _Writer,
 ) -> Iterator[Measured]:
-    failed = {key[0] for key, sample in run.samples.items() if key[1] is None and sample.status != "ok"}
-    left = len(visits)
+    """Measure rounds; one in which the GPU was throttled is visited again after the others."""
+    failed = _uncounted(run)
+    queue = deque(visits)
 
     def pending() -> Iterator[Visit]:
         """Leave out the rounds of a point that has failed: they would fail alike."""
-        nonlocal left
-        for visit in visits:
-            left -= 1
+        while queue:
+            visit = queue.popleft()
             if visit.point.point_id not in failed:
                 yield visit
 
     for visit, sample in _visited(executor, measure, pending()):
         if sample.status != "ok":
             failed.add(sample.point_id)
+        elif "conditions" in sample.values and throttled(sample.values["conditions"]) and visit.attempt < MAX_ATTEMPTS:
+            queue.append(replace(visit, attempt=visit.attempt + 1))
         _keep(sample, run, journal)
         writer.write_if_due()
-        yield Measured(visit.point, sample, left)
+        yield Measured(visit.point, sample, len(queue))
 
 
 def _visited(

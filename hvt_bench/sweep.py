@@ -119,6 +119,8 @@ def _check_dictionaries(file: YamlFile, asked: SweepFile) -> None:
         section = "axes" if "device" in asked.axes else "grid"
         sentence = "batch_size is auto, which differs from device to device; give one under protocol"
         raise file.error((section, "device"), sentence)
+    if asked.protocol.get("max_batch") is True and "batch_size" in asked.protocol | asked.axes | asked.grid:
+        raise file.error(("protocol", "max_batch"), "max_batch finds the batch size; leave batch_size out")
     for key in asked.protocol:
         if key not in Protocol.model_fields:
             raise file.error(("protocol", key), unknown("key", key, Protocol.model_fields))

@@ -214,7 +214,7 @@ def collect(columns: Mapping[str, Any], samples: Sequence[Sample], found_in: Env
         failed = [sample for sample in samples if sample.status != "ok"]
         values["status"] = failed[-1].status if failed else "ok"
         values["error"] = failed[-1].error if failed else None
-    if values.get("macs") is not None:
+    if values.get("macs") is not None and values["batch_size"] is not None:
         values["arithmetic_intensity"] = arithmetic_intensity(values, values["batch_size"], values["dtype"])
     spent = values.get("train_macs" if values.get("mode") == "train" else "macs")
     if spent and values.get("latency_ms"):

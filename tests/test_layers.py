@@ -8,11 +8,12 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hvt_bench"
 
 LAYERS = {
-    10: {"__main__"},
-    9: {"cli"},
-    8: {"progress", "listing"},
-    7: {"plots", "run", "gate", "show"},
-    6: {"measure", "table"},
+    11: {"__main__"},
+    10: {"cli"},
+    9: {"progress", "listing"},
+    8: {"plots", "run", "gate", "show"},
+    7: {"output", "plan"},
+    6: {"measure", "table", "largest"},
     5: {"row", "sweep"},
     4: {"metrics", "environment"},
     3: {"point", "outside"},

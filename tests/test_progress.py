@@ -4,7 +4,7 @@ from hvt_bench.models import parse_model
 from hvt_bench.point import Point
 from hvt_bench.progress import Progress
 from hvt_bench.row import Sample
-from hvt_bench.run import Counted, Finished, Measured, Started
+from hvt_bench.run import Counted, Finished, Fitted, Measured, Started
 from hvt_bench.sweep import Sweep
 
 
@@ -45,6 +45,23 @@ def test_lines_without_a_terminal():
         "[3/3] hvt_s_1 depth=12: oom: no room",
     ]
     assert progress.rows == ("row",)
+
+
+def test_a_largest_batch_a_second_attempt_and_the_share_of_timed_passes_are_said():
+    sweep = Sweep("s", (point(),), ("latency",))
+    hot = sample(0, latency={"pass_ms": [3.0]}).model_copy(update={"attempt": 2})
+    lines, _ = lines_of(
+        sweep,
+        Started(1, 0, 0, 1, ()),
+        Fitted(point(1024)),
+        Measured(point(), hot, 0),
+        Finished(Path("run.csv"), (), seconds=50.0, timed_s=40.0),
+    )
+    assert lines[1:] == [
+        "hvt_s_1 depth=12: the largest batch is 1,024",
+        "[1/1] hvt_s_1 depth=12: 3 ms (attempt 2: the GPU was throttled)",
+        "80 % of 50 s were warm-up and timed passes",
+    ]
 
 
 def test_what_varies_in_the_sweep_is_part_of_a_label():

@@ -9,8 +9,10 @@ from hvt_bench.executors import make_executor
 from hvt_bench.executors.base import Outcome
 from hvt_bench.measure import count_point, measure_round
 from hvt_bench.models import parse_model
+from hvt_bench.output import journal_of
+from hvt_bench.plan import WINDOW
 from hvt_bench.point import Point
-from hvt_bench.run import WINDOW, Counted, Finished, Measured, Started, journal_of, run_sweep
+from hvt_bench.run import Counted, Finished, Fitted, Measured, Started, run_sweep
 from hvt_bench.sweep import Sweep
 from hvt_bench.table import read_table
 from tests.conftest import ENVIRONMENT, describe, fake_measure
@@ -340,6 +342,102 @@ def test_a_refused_sweep_makes_no_folder(tmp_path):
 def test_the_folder_of_the_table_is_made(tmp_path):
     go(make_sweep(), tmp_path / "new" / "folder" / "run.csv")
     assert len(read_table(tmp_path / "new" / "folder" / "run.csv")) == 2
+
+
+# --- the largest batch ------------------------------------------------------------------------------------------------
+
+
+def fits(most, asked):
+    """Stand in for measure_round on a machine that holds `most` images."""
+
+    def measure(visit):
+        asked.append((visit.point.batch_size, visit.metrics))
+        if visit.point.batch_size <= most:
+            return fake_measure(visit)
+        return fake_measure(visit).model_copy(update={"status": "oom", "error": "no room", "values": {}})
+
+    return measure
+
+
+def test_the_largest_batch_is_found_once_and_then_measured(path):
+    asked = []
+    sweep = make_sweep(depths=(2,), max_batch=True)
+    events = go(sweep, path, fits(5, asked))
+    assert [type(e) for e in events] == [Started, Counted, Fitted, Measured, Measured, Finished]
+    assert events[2].point.batch_size == 5
+    assert asked == [(n, ("memory",)) for n in (1, 2, 4, 8, 6, 5)] + [(5, ("memory", "latency"))] * 2
+    (row,) = read_table(path)
+    assert (row["batch_size"], row["max_batch"], row["status"], row["rounds"]) == (5, True, "ok", 2)
+    asked.clear()
+    go(make_sweep(depths=(2,), max_batch=True, rounds=3), path, fits(5, asked))
+    assert asked == [(5, ("memory", "latency"))]
+    assert read_table(path)[0]["batch_size"] == 5
+
+
+def test_a_point_whose_largest_batch_is_not_found_is_a_failure_and_the_sweep_goes_on(path):
+    def measure(visit):
+        if visit.point.max_batch:
+            return fake_measure(visit).model_copy(update={"status": "timeout", "error": "took too long", "values": {}})
+        return fake_measure(visit)
+
+    one, other = make_sweep(depths=(2,), max_batch=True).cells, make_sweep(depths=(4,)).cells
+    sweep = Sweep("s", (*one, *other), ("complexity", "memory", "latency"))
+    events = go(sweep, path, measure)
+    assert visits_of(events) == [(2, 0, "timeout"), (4, 0, "ok"), (4, 1, "ok")]
+    lost, well = read_table(path)
+    assert lost["error"] == "looking for the largest batch: batch_size 1 took too long"
+    assert (lost["batch_size"], lost["macs"] is not None, well["status"]) == (None, True, "ok")
+    assert visits_of(go(sweep, path, fake_measure)) == []
+    assert len(visits_of(go(sweep, path, fits(3, []), retry=["timeout"]))) == 2
+    assert read_table(path)[0]["batch_size"] == 3
+
+
+# --- throttled rounds -------------------------------------------------------------------------------------------------
+
+
+def throttles(times, seen):
+    """Stand in for measure_round on a GPU that is hot the first `times` visits of round 0."""
+
+    def measure(visit):
+        seen.append((visit.round, visit.attempt))
+        hot = visit.round == 0 and visit.attempt <= times
+        sample = fake_measure(visit)
+        found = {"throttle_reasons": ["hw_thermal"] if hot else [], "throttled": hot}
+        values = {**sample.values, "conditions": found}
+        return sample.model_copy(update={"attempt": visit.attempt, "values": values})
+
+    return measure
+
+
+def test_a_throttled_round_is_measured_again_after_the_others_and_said(path):
+    seen = []
+    events = go(make_sweep(depths=(2,), rounds=3), path, throttles(1, seen))
+    assert seen == [(0, 1), (1, 1), (2, 1), (0, 2)]
+    assert [e.rounds_left for e in events if isinstance(e, Measured)] == [3, 2, 1, 0]
+    (row,) = read_table(path)
+    assert (row["rounds"], row["remeasured"]) == (3, 1)
+    lines = [json.loads(line) for line in journal_of(path).read_text().splitlines()]
+    assert sum("sample" in line for line in lines) == 5  # all that was found stays in the journal
+
+
+def test_a_gpu_that_stays_hot_is_tried_three_times(path):
+    seen = []
+    go(make_sweep(depths=(2,), rounds=1), path, throttles(9, seen))
+    assert seen == [(0, 1), (0, 2), (0, 3)]
+    (row,) = read_table(path)
+    assert (row["status"], row["remeasured"]) == ("ok", 1)
+
+
+def test_the_share_of_timed_passes_is_told(path):
+    ticks = itertools.count(0, 10.0)
+
+    def measure(visit):
+        sample = fake_measure(visit)
+        return sample.model_copy(update={"values": {"latency": {**sample.values["latency"], "timed_s": 2.5}}})
+
+    finished = go(make_sweep(depths=(2,), metrics=("latency",)), path, measure, clock=lambda: next(ticks))[-1]
+    assert finished.timed_s == 5.0
+    assert finished.seconds > 0
 
 
 SMALL = "hvt:depth=2,img_size=64,embed_dim=64"

@@ -339,6 +339,13 @@ def test_a_kernel_that_takes_no_float32_is_invalid_with_it(load, two_devices):
     }
 
 
+def test_the_largest_batch_is_found_and_not_given(load):
+    (point,) = load("name: c\nmodels: [hvt_s_1]\nprotocol: {max_batch: true}\n", "cpu").points
+    assert point.max_batch
+    with pytest.raises(FileError, match=r":3: max_batch finds the batch size; leave batch_size out"):
+        load("name: c\nmodels: [hvt_s_1]\nprotocol: {max_batch: true, batch_size: 8}\n")
+
+
 def test_the_cap_of_a_round_follows_from_its_least_time(load):
     (point,) = load("name: c\nmodels: [hvt_s_1]\nprotocol: {min_time_s: 0.5}\n").points
     assert point.max_time_s == 1.5

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
 
 from hvt_bench.plots import style
-from hvt_bench.plots.series import describe, having
+from hvt_bench.plots.series import describe, having, measured_by
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import Row
 
@@ -50,7 +50,7 @@ def draw_panels(rows: Sequence[Row], figure: Figure | SubFigure, metric: str) ->
 
 def _points(rows: Sequence[Row], metric: str) -> pd.DataFrame:
     drawn = having(rows, "macs", metric)
-    varying = [name for name in SWEEPABLE if len({row[name] for row in drawn}) > 1]
+    varying = [name for name in SWEEPABLE if len({measured_by(row, name) for row in drawn}) > 1]
     return pd.DataFrame(
         {
             "way": ", ".join(describe(row, varying)),

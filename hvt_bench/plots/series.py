@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.point import SWEEPABLE
-from hvt_bench.row import COLUMNS, Row
+from hvt_bench.row import COLUMNS, Row, Value
 from hvt_bench.table import csv_text
 
 NETWORK = tuple(CONFIG_COLUMNS)
@@ -26,10 +26,15 @@ def absent(rows: Sequence[Row], *columns: str) -> str:
     return f"no row has {' or '.join(nowhere)}" if nowhere else f"no row has both {' and '.join(columns)}"
 
 
+def measured_by(row: Row, name: str) -> Value:
+    """Return how a row was measured; a largest batch is no batch size that was asked for."""
+    return None if name == "batch_size" and row["max_batch"] else row[name]
+
+
 def varying_protocol(rows: Sequence[Row]) -> tuple[str, ...]:
     """Fields of the protocol in which rows differ, other than by being swept along that field."""
     return tuple(
-        name for name in SWEEPABLE if _kinds((row for row in having(rows, name) if row["axis"] != name), (name,)) > 1
+        name for name in SWEEPABLE if len({measured_by(row, name) for row in rows if row["axis"] != name} - {None}) > 1
     )
 
 
@@ -42,7 +47,7 @@ def varying_network(rows: Sequence[Row]) -> tuple[str, ...]:
     places: dict[Hashable, list[Row]] = defaultdict(list)
     for row in rows:
         axis = str(row["axis"] or "")
-        places[row["model"], axis, row.get(axis), *(row[name] for name in SWEEPABLE)].append(row)
+        places[row["model"], axis, row.get(axis), *(measured_by(row, name) for name in SWEEPABLE)].append(row)
     found: tuple[str, ...] = ()
     for name in NETWORK:
         if any(_kinds(group, (*found, name)) > _kinds(group, found) for group in places.values()):
@@ -56,7 +61,7 @@ def _kinds(rows: Iterable[Row], fields: Sequence[str]) -> int:
 
 def describe(row: Row, fields: Iterable[str]) -> list[str]:
     """Spell values of a row as a legend does: `float32`, `batch 64`, `depth 18`."""
-    heads = {"device": "", "dtype": "", "attention": "", "batch_size": "batch "}
+    heads = {"device": "", "dtype": "", "attention": "", "mode": "", "batch_size": "batch ", "num_threads": "threads "}
     return [f"{heads.get(name, f'{name} ')}{csv_text(row[name])}" for name in fields if row[name] is not None]
 
 

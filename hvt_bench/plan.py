@@ -1,0 +1,49 @@
+"""What a sweep has left to do: which points to count, which rounds to measure, in which order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from hvt_bench.measure import Visit
+from hvt_bench.point import Point
+from hvt_bench.sweep import Sweep
+from hvt_bench.table import Run
+
+WINDOW = 20  # points whose rounds are interleaved: drift shows as spread, and a killed sweep has finished rows
+
+
+def plan_visits(
+    sweep: Sweep, run: Run, retry: Sequence[str], seed: int, memory_limit_mib: float | None
+) -> tuple[list[Point], list[Visit]]:
+    """Return the points to count and the rounds to measure, in the order of measuring."""
+    timed = tuple(metric for metric in sweep.metrics if metric != "complexity")
+    found_earlier = run.by_point()
+    to_count = []
+    missing: dict[str, set[int]] = {}
+    for point in sweep.points:
+        found = found_earlier.get(point.point_id, {})
+        failed = [number for number, sample in found.items() if sample.status != "ok"]
+        if any(found[number].status not in retry for number in failed):
+            continue
+        counted = found.get(None)
+        if "complexity" in sweep.metrics and (counted is None or counted.status != "ok"):
+            to_count.append(point)
+        asked = {*range(point.rounds), *(number for number in failed if number is not None)} if timed else set()
+        missing[point.point_id] = {
+            number
+            for number in asked
+            if number not in found or number in failed or any(metric not in found[number].values for metric in timed)
+        }
+    order = random.Random(seed)
+    points = [point for point in sweep.points if missing.get(point.point_id)]
+    order.shuffle(points)
+    visits = []
+    for first in range(0, len(points), WINDOW):
+        window = points[first : first + WINDOW]
+        for number in sorted(set().union(*(missing[point.point_id] for point in window))):
+            order.shuffle(window)
+            visits += [
+                Visit(point, number, timed, memory_limit_mib) for point in window if number in missing[point.point_id]
+            ]
+    return to_count, visits
