@@ -199,6 +199,10 @@ def _print_plan(plan: Sweep) -> None:
 
 def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:
     """Say what was written; a failed point that the sweep file no longer asks for is no failure of this run."""
+    from hvt_bench.verdicts import summary
+
+    for warning in summary(rows):
+        typer.echo(f"warning: {warning}", err=True)
     failed = [row for row in rows if row["status"] not in ("ok", "invalid") and row["point_id"] in asked]
     ok, invalid = (sum(row["status"] == status for row in rows) for status in ("ok", "invalid"))
     typer.echo(f"wrote {out}: {plural(len(rows), 'row')}, {ok} ok, {invalid} invalid")

@@ -10,9 +10,10 @@ from hvt_bench.metrics import METRICS
 from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.point import Point
 from hvt_bench.records import Column, Record, columns_of
+from hvt_bench.verdicts import WARNINGS
 
 Status = Literal["ok", "invalid", "oom", "timeout", "crashed", "error"]
-Value = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | None
+Value = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
 
 _POINT = columns_of(Point)
 _NUM_THREADS = _POINT.pop("num_threads")
@@ -52,6 +53,7 @@ COLUMNS: dict[str, Column] = {
     **_ENVIRONMENT,
     "status": Column("`ok`, `invalid`, `oom`, `timeout`, `crashed` or `error`", label="status"),
     "error": Column("why the status is not `ok`", label="error"),
+    "warnings": Column(f"what makes the times doubtful: {', '.join(f'`{name}`' for name in WARNINGS)}", many=True),
     "started_at": Column("when the point was first visited, UTC", label="started at"),
     "seconds": Column("time spent on the point, all rounds together", "s", "time spent", float),
 }

@@ -29,6 +29,7 @@ from hvt_bench.metrics import METRICS
 from hvt_bench.metrics.complexity import arithmetic_intensity
 from hvt_bench.records import Column
 from hvt_bench.row import COLUMNS, Row, Sample, Value
+from hvt_bench.verdicts import warnings_of
 
 # --- the journal ----------------------------------------------------------------------------------------------------
 
@@ -219,6 +220,7 @@ def collect(columns: Mapping[str, Any], samples: Sequence[Sample], found_in: Env
     spent = values.get("train_macs" if values.get("mode") == "train" else "macs")
     if spent and values.get("latency_ms"):
         values["macs_per_s"] = spent * values["batch_size"] / (values["latency_ms"] / 1e3)
+    values["warnings"] = warnings_of(values) or None
     return Row(values)
 
 
@@ -324,7 +326,7 @@ def _parse(column: Column, text: str) -> Value:
 _BOOKKEEPING = frozenset(
     "point_id family device_name driver_version torch_version cuda_version cpu_name num_threads hvt_bench_version "
     "git_commit hostname started_at seconds latency_samples fvcore_flops activations seq_lens count_source "
-    "arithmetic_intensity macs_per_s latency_ms_rounds".split()
+    "arithmetic_intensity macs_per_s latency_ms_rounds resolution_ms".split()
 )
 _SCALED = {"macs": (1e9, "G", 2), "train_macs": (1e9, "G", 2), "params": (1e6, "M", 2)}
 

@@ -33,6 +33,10 @@ class Script(Stopwatch):
 
     __call__ = run
 
+    @property
+    def resolution_s(self):
+        return 1e-9
+
     def synchronize(self):
         self.clock += self.pending
         self.pending = 0.0

@@ -261,6 +261,7 @@ def test_the_summary_of_one_round():
         forward_ms=None,
         backward_ms=None,
         step_ms=None,
+        resolution_ms=None,
         compile_s=None,
     )
 

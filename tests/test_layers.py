@@ -15,7 +15,7 @@ LAYERS = {
     7: {"output", "plan"},
     6: {"measure", "table", "largest"},
     5: {"row", "sweep"},
-    4: {"metrics", "environment"},
+    4: {"metrics", "environment", "verdicts"},
     3: {"point", "outside"},
     2: {"models"},
     1: {"records", "files", "yaml_file", "executors"},

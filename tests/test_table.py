@@ -209,13 +209,16 @@ KINDS = {
     bool: st.booleans(),
     str: st.text(st.characters(codec="utf-8", exclude_characters="\r\x00"), min_size=1),
 }
+NAMES = st.from_regex(r"[a-z_]+", fullmatch=True)
 
 
 @given(
     st.fixed_dictionaries(
         {},
         optional={
-            name: st.lists(KINDS[c.kind], min_size=1).map(tuple) if c.many else KINDS[c.kind]
+            name: st.lists(NAMES if c.kind is str else KINDS[c.kind], min_size=1).map(tuple)
+            if c.many
+            else KINDS[c.kind]
             for name, c in COLUMNS.items()
         },
     )

@@ -71,6 +71,7 @@ class Latency(Metric):
     step_ms: Annotated[
         float | None, Column("AdamW and the clearing of gradients of a training step; median as latency_ms", "ms")
     ]
+    resolution_ms: Annotated[float | None, Column("smallest step of the clock", "ms")]
     compile_s: Annotated[
         float | None,
         Column("first pass of a compiled network, which compiles it; nothing cached; median over rounds", "s"),
@@ -99,6 +100,7 @@ class Latency(Metric):
             device_latency_source=sources[-1] if sources else None,
             throughput_img_s=float(np.median([np.median(found["block_img_s"]) for found in rounds])),
             **phases,
+            resolution_ms=max((found["resolution_ms"] for found in rounds if "resolution_ms" in found), default=None),
             compile_s=_middle([found.get("compile_s") for found in rounds]),
         )
 

@@ -5,6 +5,7 @@ Everything else about timing is tested with a scripted stopwatch in the place of
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 Pass = Callable[..., object]
 """Makes one pass without waiting for the device; takes an optional `mark`, called as each phase ends."""
 
+RESOLUTION_TRIES = 1000
 SPIN_HZ = 2.0e9  # no slower than the clock of any GPU, so that a spin is never shorter than it should be
 QUEUE_MARGIN = 1.5  # the device is kept busy so many times as long as the host takes to queue a pass
 
@@ -35,8 +37,9 @@ class Stopwatch:
 
     @property
     def resolution_s(self) -> float:
-        """The smallest difference between two moments, in seconds."""
-        return time.get_clock_info("perf_counter").resolution
+        """The smallest difference that was seen between two moments, in seconds."""
+        moments = [self.now() for _ in range(RESOLUTION_TRIES)]
+        return min((b - a for a, b in itertools.pairwise(moments) if b > a), default=0.0)
 
     def mark(self) -> Any:
         """Return a moment in the work of the device, for `between`."""

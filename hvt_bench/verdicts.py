@@ -1,0 +1,115 @@
+"""What makes a measured row doubtful: what was seen, the likely cause, and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+NOISY_PCT = 10.0  # between rounds; pyperf calls a deviation of 10 % of the mean unstable
+OTHER_LOAD_PCT = 5.0  # of the cores
+SLOW_FIRST = 1.05  # times the slowest of the other rounds
+COARSE = 100  # steps of the clock are a pass that it can time to 1 %
+LAUNCH_BOUND = 0.7  # of a pass is all that the device works
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Warning_:  # noqa: N801 - `Warning` is Python's own
+    """One kind of doubt. `badness` is 0 where there is none; `seen` is said of the worst row."""
+
+    badness: Callable[[Values], float]
+    seen: Callable[[Values], str]
+    advice: str
+    """The likely cause; what to try."""
+
+
+def _over(name: str, most: float) -> Callable[[Values], float]:
+    def badness(row: Values) -> float:
+        value = row.get(name)
+        return value if value is not None and value > most else 0.0
+
+    return badness
+
+
+def _slow_first(row: Values) -> float:
+    first, *others = row.get("latency_ms_rounds") or (0.0,)
+    slower = first / max(others) if len(others) > 1 else 0.0
+    return slower if slower > SLOW_FIRST else 0.0
+
+
+def _coarse(row: Values) -> float:
+    steps = (row.get("latency_ms") or 0.0) / (row.get("resolution_ms") or float("inf"))
+    return COARSE / steps if 0 < steps < COARSE else 0.0
+
+
+def _idle(row: Values) -> float:
+    device, host = row.get("device_latency_ms"), row.get("latency_ms")
+    return 1 - device / host if device is not None and host and device < LAUNCH_BOUND * host else 0.0
+
+
+WARNINGS = {
+    "noisy": Warning_(
+        _over("latency_spread_pct", NOISY_PCT),
+        lambda row: f"its rounds are {row['latency_spread_pct']:.0f} % apart",
+        "other work on the machine, or clocks that change; close other programs, raise rounds or min_time_s",
+    ),
+    "not_converged": Warning_(
+        lambda row: float(row.get("converged") is False),
+        lambda row: f"passes were not stable to {row['stable_pct']:g} % after {row['max_time_s']:g} s",
+        "a machine that speeds up or slows down; raise max_time_s or warmup_s",
+    ),
+    "throttled": Warning_(
+        lambda row: float(bool(row.get("throttle_reasons"))),
+        lambda row: f"the GPU was held back: {row['throttle_reasons']}",
+        "heat or a power limit; cool the card, lock its clocks (nvidia-smi -lgc), or say so beside the number",
+    ),
+    "other_load": Warning_(
+        _over("other_load_pct", OTHER_LOAD_PCT),
+        lambda row: f"other processes took {row['other_load_pct']:.0f} % of the cores",
+        "close them, or measure where nothing else runs",
+    ),
+    "slow_first_round": Warning_(
+        _slow_first,
+        lambda row: f"its first round took {_slow_first(row):.2f} x the slowest of the others",
+        "files not yet in memory, or clocks that rise; raise warmup_s, or measure again with --fresh",
+    ),
+    "coarse_clock": Warning_(
+        _coarse,
+        lambda row: f"a pass of {row['latency_ms']:.3g} ms is few steps of a clock of {row['resolution_ms']:.2g} ms",
+        "raise batch_size",
+    ),
+    "launch_bound": Warning_(
+        _idle,
+        lambda row: f"the device works {100 * (1 - _idle(row)):.0f} % of a pass",
+        "the host cannot launch fast enough; raise batch_size, or compile: true",
+    ),
+    "alloc_retries": Warning_(
+        _over("alloc_retries", 0),
+        lambda row: f"the allocator had to free memory and try again {row['alloc_retries']} times",
+        "memory is all but full, which costs time; take a smaller batch_size",
+    ),
+}
+
+
+def warnings_of(row: Values) -> tuple[str, ...]:
+    """Return the names of the warnings that a row deserves."""
+    return tuple(name for name, warning in WARNINGS.items() if warning.badness(row))
+
+
+def summary(rows: Sequence[Values]) -> list[str]:
+    """Return a line for each kind of warning among `rows`: how many, the worst, its likely cause, what to try."""
+    lines = []
+    for name, warning in WARNINGS.items():
+        doubtful = [row for row in rows if name in (row["warnings"] or ())]
+        if doubtful:
+            worst = max(doubtful, key=warning.badness)
+            many = f"{len(doubtful)} of {len(rows)} points, the worst " if len(rows) > 1 else ""
+            lines.append(f"{name}: {many}{_label(worst)}: {warning.seen(worst)}. {warning.advice}.")
+    return lines
+
+
+def _label(row: Values) -> str:
+    axis = row["axis"]
+    return f"{row['model']} {axis}={row[axis]}" if axis and axis in row else str(row["model"])
