@@ -53,7 +53,9 @@ COLUMNS: dict[str, Column] = {
     **_ENVIRONMENT,
     "status": Column("`ok`, `invalid`, `oom`, `timeout`, `crashed` or `error`", label="status"),
     "error": Column("why the status is not `ok`", label="error"),
-    "warnings": Column(f"what makes the times doubtful: {', '.join(f'`{name}`' for name in WARNINGS)}", many=True),
+    "warnings": Column(
+        f"what makes the times doubtful: {', '.join(f'`{name}`' for name in WARNINGS)}", label="warnings", many=True
+    ),
     "started_at": Column("when the point was first visited, UTC", label="started at"),
     "seconds": Column("time spent on the point, all rounds together", "s", "time spent", float),
 }
