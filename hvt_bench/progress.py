@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from hvt_bench.errors import plural
+from hvt_bench.models import yaml_text
 from hvt_bench.point import SWEEPABLE, Point
 from hvt_bench.row import Row, Sample
 from hvt_bench.run import Counted, Event, Finished, Fitted, Measured, Started
@@ -109,7 +110,9 @@ class Progress:
         """Name a point by its model, its place on its axis and what else varies in the sweep."""
         values = point.config.fields() | point.columns()
         axis = [point.axis] if point.axis else []
-        return " ".join([point.model, *(f"{key}={values[key]}" for key in dict.fromkeys(axis + self._varying))])
+        return " ".join(
+            [point.model, *(f"{key}={yaml_text(values[key])}" for key in dict.fromkeys(axis + self._varying))]
+        )
 
 
 def _finding(sample: Sample) -> str:

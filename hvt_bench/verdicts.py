@@ -53,42 +53,42 @@ WARNINGS = {
     "noisy": Warning_(
         _over("latency_spread_pct", NOISY_PCT),
         lambda row: f"its rounds are {row['latency_spread_pct']:.0f} % apart",
-        "other work on the machine, or clocks that change; close other programs, raise rounds or min_time_s",
+        "Other work on the machine, or clocks that change; close other programs, raise rounds or min_time_s",
     ),
     "not_converged": Warning_(
         lambda row: float(row.get("converged") is False),
         lambda row: f"passes were not stable to {row['stable_pct']:g} % after {row['max_time_s']:g} s",
-        "a machine that speeds up or slows down; raise max_time_s or warmup_s",
+        "A machine that speeds up or slows down; raise max_time_s or warmup_s",
     ),
     "throttled": Warning_(
         lambda row: float(bool(row.get("throttle_reasons"))),
         lambda row: f"the GPU was held back: {row['throttle_reasons']}",
-        "heat or a power limit; cool the card, lock its clocks (nvidia-smi -lgc), or say so beside the number",
+        "Heat or a power limit; cool the card, lock its clocks (nvidia-smi -lgc), or say so beside the number",
     ),
     "other_load": Warning_(
         _over("other_load_pct", OTHER_LOAD_PCT),
         lambda row: f"other processes took {row['other_load_pct']:.0f} % of the cores",
-        "close them, or measure where nothing else runs",
+        "Close them, or measure where nothing else runs",
     ),
     "slow_first_round": Warning_(
         _slow_first,
         lambda row: f"its first round took {_slow_first(row):.2f} x the slowest of the others",
-        "files not yet in memory, or clocks that rise; raise warmup_s, or measure again with --fresh",
+        "Files not yet in memory, or clocks that rise; raise warmup_s, or measure again with --fresh",
     ),
     "coarse_clock": Warning_(
         _coarse,
         lambda row: f"a pass of {row['latency_ms']:.3g} ms is few steps of a clock of {row['resolution_ms']:.2g} ms",
-        "raise batch_size",
+        "Raise batch_size",
     ),
     "launch_bound": Warning_(
         _idle,
         lambda row: f"the device works {100 * (1 - _idle(row)):.0f} % of a pass",
-        "the host cannot launch fast enough; raise batch_size, or compile: true",
+        "The host cannot launch fast enough; raise batch_size, or compile: true",
     ),
     "alloc_retries": Warning_(
         _over("alloc_retries", 0),
         lambda row: f"the allocator had to free memory and try again {row['alloc_retries']} times",
-        "memory is all but full, which costs time; take a smaller batch_size",
+        "Memory is all but full, which costs time; take a smaller batch_size",
     ),
 }
 
@@ -100,16 +100,18 @@ def warnings_of(row: Values) -> tuple[str, ...]:
 
 def summary(rows: Sequence[Values]) -> list[str]:
     """Return a line for each kind of warning among `rows`: how many, the worst, its likely cause, what to try."""
+    timed = [row for row in rows if row["latency_ms"] is not None]
     lines = []
     for name, warning in WARNINGS.items():
-        doubtful = [row for row in rows if name in (row["warnings"] or ())]
+        doubtful = [row for row in timed if name in (row["warnings"] or ())]
         if doubtful:
             worst = max(doubtful, key=warning.badness)
-            many = f"{len(doubtful)} of {len(rows)} points, the worst " if len(rows) > 1 else ""
+            many = f"{len(doubtful)} of {len(timed)} points, the worst " if len(timed) > 1 else ""
             lines.append(f"{name}: {many}{_label(worst)}: {warning.seen(worst)}. {warning.advice}.")
     return lines
 
 
 def _label(row: Values) -> str:
     axis = row["axis"]
-    return f"{row['model']} {axis}={row[axis]}" if axis and axis in row else str(row["model"])
+    place = f" {axis}={row[axis]}" if axis and axis in row else ""
+    return f"{row['model']}{place} ({row['point_id']})"

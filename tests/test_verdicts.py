@@ -4,6 +4,7 @@ from hvt_bench.row import Row
 from hvt_bench.verdicts import WARNINGS, summary, warnings_of
 
 GOOD = {
+    "point_id": "abc",
     "model": "hvt_s_1",
     "axis": "depth",
     "depth": 12,
@@ -22,39 +23,39 @@ GOOD = {
 BAD = {  # changes, and what is said of them
     "noisy": (
         {"latency_spread_pct": 23.4},
-        "its rounds are 23 % apart. other work on the machine, or clocks that change; close other programs, "
+        "its rounds are 23 % apart. Other work on the machine, or clocks that change; close other programs, "
         "raise rounds or min_time_s.",
     ),
     "not_converged": (
         {"converged": False},
-        "passes were not stable to 1 % after 6 s. a machine that speeds up or slows down; "
+        "passes were not stable to 1 % after 6 s. A machine that speeds up or slows down; "
         "raise max_time_s or warmup_s.",
     ),
     "throttled": (
         {"throttle_reasons": "hw_thermal_slowdown"},
-        "the GPU was held back: hw_thermal_slowdown. heat or a power limit; cool the card, lock its clocks "
+        "the GPU was held back: hw_thermal_slowdown. Heat or a power limit; cool the card, lock its clocks "
         "(nvidia-smi -lgc), or say so beside the number.",
     ),
     "other_load": (
         {"other_load_pct": 31.0},
-        "other processes took 31 % of the cores. close them, or measure where nothing else runs.",
+        "other processes took 31 % of the cores. Close them, or measure where nothing else runs.",
     ),
     "slow_first_round": (
         {"latency_ms_rounds": (12.0, 10.0, 9.0)},
-        "its first round took 1.20 x the slowest of the others. files not yet in memory, or clocks that rise; "
+        "its first round took 1.20 x the slowest of the others. Files not yet in memory, or clocks that rise; "
         "raise warmup_s, or measure again with --fresh.",
     ),
     "coarse_clock": (
         {"resolution_ms": 0.5},
-        "a pass of 10 ms is few steps of a clock of 0.5 ms. raise batch_size.",
+        "a pass of 10 ms is few steps of a clock of 0.5 ms. Raise batch_size.",
     ),
     "launch_bound": (
         {"device_latency_ms": 4.0},
-        "the device works 40 % of a pass. the host cannot launch fast enough; raise batch_size, or compile: true.",
+        "the device works 40 % of a pass. The host cannot launch fast enough; raise batch_size, or compile: true.",
     ),
     "alloc_retries": (
         {"alloc_retries": 2},
-        "the allocator had to free memory and try again 2 times. memory is all but full, which costs time; "
+        "the allocator had to free memory and try again 2 times. Memory is all but full, which costs time; "
         "take a smaller batch_size.",
     ),
 }
@@ -79,7 +80,7 @@ def test_every_warning_is_tested():
 def test_each_warning_says_what_was_seen_the_likely_cause_and_what_to_try(name):
     changes, sentence = BAD[name]
     assert judged(**changes)["warnings"] == (name,)
-    assert summary([judged(**changes)]) == [f"{name}: hvt_s_1 depth=12: {sentence}"]
+    assert summary([judged(**changes)]) == [f"{name}: hvt_s_1 depth=12 (abc): {sentence}"]
 
 
 @pytest.mark.parametrize(
@@ -103,13 +104,14 @@ def test_what_is_just_well_is_not_warned_of(changes):
 
 
 def test_many_rows_make_one_line_which_names_the_worst():
-    rows = [judged(latency_spread_pct=12.0), judged(latency_spread_pct=40.0, depth=18), judged()]
+    failed = {"latency_ms": None, "warnings": None}
+    rows = [judged(latency_spread_pct=12.0), judged(latency_spread_pct=40.0, depth=18), judged(), failed]
     (line,) = summary(rows)
-    assert line.startswith("noisy: 2 of 3 points, the worst hvt_s_1 depth=18: its rounds are 40 % apart. ")
+    assert line.startswith("noisy: 2 of 3 points, the worst hvt_s_1 depth=18 (abc): its rounds are 40 % apart. ")
 
 
 def test_a_point_at_the_centre_is_named_by_its_model():
-    assert summary([judged(axis=None, converged=False)])[0].startswith("not_converged: hvt_s_1: passes were")
+    assert summary([judged(axis=None, converged=False)])[0].startswith("not_converged: hvt_s_1 (abc): passes were")
 
 
 def test_rows_of_an_older_table_can_be_judged():
