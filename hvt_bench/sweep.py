@@ -210,12 +210,12 @@ def _check_value(
     raise file.error(place, str(refused[0]))
 
 
-def _settle(file: YamlFile, place: Place, protocol: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what depends on the machine and the device, and check every value."""
-    try:
-        device = resolve_device(str(protocol.get("device", "auto")))
-    except RequestError as error:
-        raise file.error((*place, "device"), str(error)) from None
+def settle(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in what depends on the machine and the device, and check every value.
+
+    Raises RequestError where this machine lacks the device, ValidationError where a value does not fit.
+    """
+    device = resolve_device(str(protocol.get("device", "auto")))
     on_gpu = device != "cpu"
     usual = {"warmup_s": 1.0, "warmup_passes": 10} if on_gpu else {"warmup_s": 0.5, "warmup_passes": 3}
     settled = {**usual, **protocol, "device": device}
@@ -223,11 +223,18 @@ def _settle(file: YamlFile, place: Place, protocol: dict[str, Any]) -> dict[str,
         settled.setdefault("max_time_s", CAP * least)
     if settled.get("batch_size", "auto") == "auto":
         settled["batch_size"] = 64 if on_gpu else 1
+    Protocol.model_validate(settled)
+    return settled
+
+
+def _settle(file: YamlFile, place: Place, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Settle the protocol of a sweep file; a mistake is at `place`."""
     try:
-        Protocol.model_validate(settled)
+        return settle(protocol)
+    except RequestError as error:
+        raise file.error((*place, "device"), str(error)) from None
     except ValidationError as error:
         raise _first_error(file, error, Protocol.model_fields, place) from None
-    return settled
 
 
 def _cells(

@@ -13,7 +13,7 @@ LAYERS = {
     9: {"progress", "listing"},
     8: {"plots", "run", "gate", "show"},
     7: {"output", "plan"},
-    6: {"measure", "table", "largest"},
+    6: {"measure", "table", "largest", "request"},
     5: {"row", "sweep"},
     4: {"metrics", "environment", "verdicts"},
     3: {"point", "outside"},
