@@ -20,7 +20,6 @@ from hvt_bench import __version__
 from hvt_bench.errors import HvtBenchError, RequestError, plural
 
 if TYPE_CHECKING:
-    from hvt_bench.models.config import ModelConfig
     from hvt_bench.row import Row
     from hvt_bench.run import Event
     from hvt_bench.sweep import Sweep
@@ -222,25 +221,28 @@ def show(
         str, typer.Argument(help="A variant or family, such as hvt_s_1; timm:NAME; package.module:factory.")
     ],
     changes: Annotated[
-        list[str] | None, typer.Argument(help="Fields to change, such as depth=18.", metavar="KEY=VALUE...")
+        list[str] | None,
+        typer.Argument(
+            help="Fields to change, such as depth=18; with --time, of the protocol too, such as batch_size=8.",
+            metavar="KEY=VALUE...",
+        ),
     ] = None,
     by: Annotated[str, typer.Option(help="Where the MACs fall: block, module, operator or stage.")] = "block",
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     executed: Executed = False,
+    timed: Annotated[bool, typer.Option("--time", help="Run it too, and show where the time falls.")] = False,
 ) -> None:
     """Show the fields of a network, where its tokens and MACs fall, and what it costs in all.
 
     Example: hvt-bench show hvt_s_1 depth=18
     """
+    from hvt_bench.request import parse_request
     from hvt_bench.show import describe
+    from hvt_bench.timed import READS
 
-    typer.echo(describe(" ".join([model, *(changes or [])]), _config(model, changes or []), by, form, executed))
-
-
-def _config(model: str, changes: list[str]) -> ModelConfig:
-    from hvt_bench.models import override, parse_fields, parse_model
-
-    return override(parse_model(model), **parse_fields(changes))
+    reads, otherwise = (READS, f"--time reads {', '.join(READS)}") if timed else ((), "give --time to measure passes")
+    point = parse_request(model, changes or [], reads, otherwise)
+    typer.echo(describe(point.model, point.config, by, form, executed, point if timed else None))
 
 
 class Listing(StrEnum):

@@ -118,10 +118,10 @@ def _sampling(
             seconds=round(time.perf_counter() - start, 3),
         )
     except Exception as failure:
-        status, error = _diagnose(failure, point)
+        status, error = diagnose(failure, point)
 
 
-def _diagnose(failure: Exception, point: Point) -> tuple[Status, str]:
+def diagnose(failure: Exception, point: Point) -> tuple[Status, str]:
     """Say what a failure means: a status, and a reason that a person can act on."""
     text = " ".join(str(failure).split())[:500] or type(failure).__name__
     if is_out_of_memory(failure):

@@ -1,137 +1,151 @@
-"""What one network is and costs: its fields, where its MACs fall, totals."""
+"""What one network is and costs: its fields, where its MACs and its time fall, totals."""
 
 from __future__ import annotations
 
 import csv
 import io
-import itertools
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import torch
 from tabulate import tabulate
 
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.metrics.complexity import Breakdown, Complexity, arithmetic_intensity, breakdown
 from hvt_bench.models import yaml_text
 from hvt_bench.models.config import ModelConfig
+from hvt_bench.parts import BREAKDOWNS, TIMES, Part, cut, module_names
+from hvt_bench.point import Point
+from hvt_bench.timed import READS, Timed, check_timeable, time_point
 
-Part = dict[str, str | int | None]  # one line of a breakdown; None is not applicable
+_HEADERS = {"macs": "MACs", "share_pct": "%", "time_ms": "ms", "time_pct": "% of time", "macs_per_s": "GMACs/s"}
+_DIGITS = {"share_pct": ".1f", "time_ms": ",.3f", "time_pct": ".1f"}
+_SUMS = {  # what the total of a breakdown is, and what was timed with
+    "block": ("the parts add up to", "hooks"),
+    "module": ("with hooks, a pass takes", "them"),
+    "operator": ("the operators add up to", "the profiler"),
+    "stage": ("the parts add up to", "hooks"),
+}
+_MEASURED = ("device", "dtype", "batch_size", "attention", "num_threads")
 
-_HEADERS = {"macs": "MACs", "share_pct": "%"}
+
+@dataclass(frozen=True)
+class Shown:
+    """What `hvt-bench show` tells of one network."""
+
+    name: str
+    config: ModelConfig
+    by: str
+    counted: Breakdown
+    timed: Timed | None
+    parts: list[Part]
+    total: Part
+    """The whole network, by the keys of a part."""
 
 
-def describe(name: str, config: ModelConfig, by: str = "block", form: str = "table", executed: bool = False) -> str:
+def describe(
+    name: str,
+    config: ModelConfig,
+    by: str = "block",
+    form: str = "table",
+    executed: bool = False,
+    measured: Point | None = None,
+) -> str:
     """Return the text of `hvt-bench show`; `by` is a key of BREAKDOWNS, `form` is `table`, `csv` or `json`.
 
-    Raises CountError where the cost is not certain, RequestError where `by` or `form` is unknown.
+    With `measured`, a point of this network, its passes are timed. Raises CountError where the cost is not certain,
+    RequestError where `by` or `form` is unknown or the passes cannot be taken apart, HvtBenchError where one fails.
     """
     if by not in BREAKDOWNS:
         raise RequestError(f"--by: {unknown('breakdown', by, BREAKDOWNS)}")
     if form not in _FORMS:
         raise RequestError(f"--format: {unknown('format', form, _FORMS)}")
+    if measured is not None:
+        check_timeable(measured)  # before the counting, which takes a while
     counted = breakdown(config, executed=executed)
-    parts = BREAKDOWNS[by](counted)
-    return _FORMS[form](name, config, counted, parts)
+    timed = None
+    if measured is not None:
+        timed = time_point(measured, module_names(counted, by))
+        counted = _as_run(counted, measured)
+    parts, total = cut(counted, timed, by)
+    return _FORMS[form](Shown(name, config, by, counted, timed, parts, total))
 
 
-# --- where the MACs fall --------------------------------------------------------------------------------------------
-
-
-def _by_block(counted: Breakdown) -> list[Part]:
-    """Return the children of the network in order, each of its blocks on a line of its own."""
-    lens = _tokens(counted)
-    names: list[str] = []
-    for name in counted.modules:
-        child, _, below = name.partition(".")
-        if name and (not below or (child == "blocks" and "." not in below)) and name != "blocks":
-            names.append(name)
-    rest = {
-        key: getattr(counted.total, key) - sum(getattr(counted.modules[name], key) for name in names)
-        for key in ("macs", "params", "activations")
-    }
-    own: list[Part] = [{"module": "(its own)", "tokens": None, **rest}] if any(rest.values()) or not names else []
-    return own + [{"module": name, "tokens": lens.get(name), **_cost(counted, name)} for name in names]
-
-
-def _by_module(counted: Breakdown) -> list[Part]:
-    """Return every module, each with all that lies in it; the network itself first."""
-    lens = _tokens(counted)
-    return [{"module": name or "(all)", "tokens": lens.get(name), **_cost(counted, name)} for name in counted.modules]
-
-
-def _by_operator(counted: Breakdown) -> list[Part]:
-    """Return the operators that cost something, the dearest first."""
-    ranked = sorted(counted.operators.items(), key=lambda item: -item[1].macs)
-    nothing: Part = {"operator": "(none that costs)", "macs": 0, "activations": 0}
-    parts: list[Part] = [{"operator": n, "macs": cost.macs, "activations": cost.activations} for n, cost in ranked]
-    return parts or [nothing]
-
-
-def _by_stage(counted: Breakdown) -> list[Part]:
-    """Return the runs of blocks that see the same number of tokens, between what comes before and after them."""
-    parts: list[Part] = []
-    for tokens, run in itertools.groupby(_by_block(counted), key=lambda part: part["tokens"]):
-        members = list(run)
-        if tokens is None:
-            parts += [{"stage": part["module"], **{k: v for k, v in part.items() if k != "module"}} for part in members]
-            continue
-        first, last = members[0]["module"], members[-1]["module"]
-        total = {key: sum(int(part[key] or 0) for part in members) for key in ("macs", "params", "activations")}
-        parts.append({"stage": first if first == last else f"{first} to {last}", "tokens": tokens, **total})
-    return parts
-
-
-def _tokens(counted: Breakdown) -> dict[str, int]:
-    return {f"blocks.{block}": tokens for block, tokens in enumerate(counted.total.seq_lens or ())}
-
-
-def _cost(counted: Breakdown, name: str) -> dict[str, int]:
-    cost = counted.modules[name]
-    return {"macs": cost.macs, "params": cost.params, "activations": cost.activations}
-
-
-BREAKDOWNS: dict[str, Callable[[Breakdown], list[Part]]] = {
-    "block": _by_block,
-    "module": _by_module,
-    "operator": _by_operator,
-    "stage": _by_stage,
-}
+def _as_run(counted: Breakdown, point: Point) -> Breakdown:
+    """Return `counted` with the operators of the attention that the point asks for; it is counted fused."""
+    if point.model_attention == "sdpa":
+        return counted
+    with torch.device("meta"):
+        module = point.config.build(point.model_attention)
+        inputs = [torch.empty(shape) for shape in point.config.input_shapes(1)]
+    return replace(counted, operators=breakdown(module, *inputs).operators)
 
 
 # --- as text --------------------------------------------------------------------------------------------------------
 
 
-def _as_table(name: str, config: ModelConfig, counted: Breakdown, parts: list[Part]) -> str:
-    total = counted.total
-    label, *columns = parts[0]
-    shown = [[part[label], *(_grouped(part[key]) for key in columns), _share(part, total.macs)] for part in parts]
-    whole = {"macs": total.macs, "params": total.params, "activations": total.activations}
-    shown.append(["total", *(_grouped(whole.get(key)) for key in columns), "100.0"])
+def _as_table(shown: Shown) -> str:
+    config, total = shown.config, shown.counted.total
+    label, *rest = shown.parts[0]
+    columns = [*(key for key in rest if key not in TIMES), "share_pct", *(key for key in rest if key in TIMES)]
+    lines = [*shown.parts, shown.total | {label: "total"}]
     table = tabulate(
-        shown,
-        [_HEADERS.get(key, key) for key in (label, *columns, "share_pct")],
+        [[line[label], *(_cell(line | _share(line, total.macs), key) for key in columns)] for line in lines],
+        [_HEADERS.get(key, key) for key in (label, *columns)],
         tablefmt="simple",
-        colalign=["left"] + ["right"] * (len(columns) + 1),
+        colalign=["left"] + ["right"] * len(columns),
         disable_numparse=True,
     )
     fields = {key: value for key, value in config.fields().items() if value is not None}
     fvcore_flops = "unknown" if total.fvcore_flops is None else f"{total.fvcore_flops:,}"
     return "\n".join(
         [
-            f"{name} (family {config.family})",
+            f"{shown.name} (family {config.family})",
             "  ".join(f"{key}={yaml_text(value)}" for key, value in fields.items()),
             "",
             table,
             "",
+            *_timing(shown),
             f"macs          {total.macs:,} ({total.macs / 1e9:.2f} G multiply-adds of one image)",
             f"fvcore_flops  {fvcore_flops}",
             f"activations   {total.activations:,}",
             f"params        {total.params:,} ({total.params / 1e6:.2f} M)",
-            f"train_macs    {_training(counted)}",
+            f"train_macs    {_training(shown.counted)}",
             f"intensity     {_intensity(total)}",
             f"count_source  {total.count_source}",
         ]
     )
+
+
+def _share(part: Part, macs: int) -> Part:
+    return {"share_pct": 100 * part["macs"] / macs if macs and part["macs"] is not None else None}
+
+
+def _cell(part: Part, key: str) -> str:
+    value = part.get(key)
+    if value is None or isinstance(value, str):
+        return value or ""
+    if key == "macs_per_s":
+        return f"{value / 1e9:,.1f}"
+    return f"{value:{_DIGITS.get(key, ',')}}"
+
+
+def _timing(shown: Shown) -> list[str]:
+    """Say what was timed, and what taking it apart cost."""
+    if shown.timed is None:
+        return []
+    line, point, machine = shown.timed.line, shown.timed.point, shown.timed.environment
+    what, tool = _SUMS[shown.by]
+    protocol = "  ".join(f"{key}={yaml_text(getattr(point, key))}" for key in _MEASURED)
+    unknown_macs = [part["operator"] for part in shown.parts if part["macs"] is None]
+    note = f"the MACs of {', '.join(unknown_macs)} stand with the operators that it is made of"
+    return [
+        f"time          {what} {shown.total['time_ms']:.3f} ms; a pass without {tool} takes {line.pass_ms:.3f} ms",
+        f"measured      {protocol}; medians of {line.passes} passes",
+        f"device_name   {machine.device_name}; PyTorch {machine.torch_version}",
+        *([f"unmatched     {note}"] if unknown_macs else []),
+    ]
 
 
 def _training(counted: Breakdown) -> str:
@@ -146,28 +160,27 @@ def _intensity(total: Complexity) -> str:
     return "none" if found is None else f"{found:.3g} MACs a byte (1 image, float32, unfused)"
 
 
-def _grouped(value: str | int | None) -> str:
-    return f"{value:,}" if isinstance(value, int) else value or ""
-
-
-def _share(part: Part, macs: int) -> str:
-    return f"{100 * int(part['macs'] or 0) / macs:.1f}" if macs else ""
-
-
-def _as_csv(name: str, config: ModelConfig, counted: Breakdown, parts: list[Part]) -> str:
+def _as_csv(shown: Shown) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(parts[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, list(shown.parts[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(parts)
+    writer.writerows(shown.parts)
     return text.getvalue().rstrip("\n")
 
 
-def _as_json(name: str, config: ModelConfig, counted: Breakdown, parts: list[Part]) -> str:
-    return json.dumps({"model": name, "total": counted.total.model_dump(), "parts": parts}, indent=2)
+def _as_json(shown: Shown) -> str:
+    told: Part = {"model": shown.name, "total": shown.counted.total.model_dump(), "parts": shown.parts}
+    if shown.timed is not None:
+        line, point, machine = shown.timed.line, shown.timed.point, shown.timed.environment
+        told["time"] = {
+            "total_ms": shown.total["time_ms"],
+            "pass_ms": float(f"{line.pass_ms:.6g}"),
+            "passes": line.passes,
+            **{key: getattr(point, key) for key in READS},
+            "device_name": machine.device_name,
+            "torch_version": machine.torch_version,
+        }
+    return json.dumps(told, indent=2)
 
 
-_FORMS: dict[str, Callable[[str, ModelConfig, Breakdown, list[Part]], str]] = {
-    "table": _as_table,
-    "csv": _as_csv,
-    "json": _as_json,
-}
+_FORMS: dict[str, Callable[[Shown], str]] = {"table": _as_table, "csv": _as_csv, "json": _as_json}

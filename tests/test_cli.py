@@ -12,6 +12,7 @@ from functools import partial
 import pytest
 
 from hvt_bench.cli import main
+from hvt_bench.metrics.stopwatch import Stopwatch
 from hvt_bench.row import COLUMNS
 from hvt_bench.table import read_table
 from tests.conftest import describe, fake_measure
@@ -182,6 +183,20 @@ def test_fresh_keeps_the_earlier_run(run, small):
         (["show", "hvt_s_9"], "unknown model 'hvt_s_9'; did you mean 'hvt_s_4' or 'hvt_s_3' or 'hvt_s_2'?"),
         (["show", "hvt_s_1", "depth"], "'depth' is not of the form key=value, such as depth=18"),
         (["show", "hvt_s_1", "depht=1"], "family hvt: unknown key 'depht'; did you mean 'depth'?"),
+        (["show", "hvt_s_1", "dtype=float16"], "'dtype' says how a pass is measured: give --time to measure passes"),
+        (
+            ["show", "hvt_s_1", "rounds=5", "--time"],
+            "'rounds' says how a pass is measured: --time reads device, dtype, batch_size, mode, attention, compile, "
+            "num_threads, warmup_s, warmup_passes, min_time_s",
+        ),
+        (
+            ["show", "hvt_s_1", "mode=train", "device=cpu", "--time"],
+            "mode=train: --time takes a forward pass apart and no training step; leave it out",
+        ),
+        (
+            ["show", "hvt_s_1", "compile=true", "device=cpu", "--time"],
+            "compile=true: --time hooks the modules, which changes what is compiled; leave it out",
+        ),
         (["plot", "none.csv"], "none.csv: there is no such file; `hvt-bench sweep` writes one"),
         (["table", "small.yaml"], "small.yaml:1: this is no table of hvt-bench: the column 'point_id' is missing"),
         (["check", "small.yaml"], "small.yaml:1: unknown key 'name'; known: budgets"),
@@ -231,6 +246,86 @@ intensity     22.1 MACs a byte (1 image, float32, unfused)
 count_source  shapes
 """
     )
+
+
+class Ticking(Stopwatch):
+    """A clock on which a millisecond passes from each mark to the next."""
+
+    marks = 0
+
+    def mark(self):
+        self.marks += 1
+        return 1e-3 * self.marks
+
+    def now(self):
+        return 1e-3 * self.marks
+
+
+@pytest.fixture
+def ticking(monkeypatch):
+    monkeypatch.setattr("hvt_bench.timed.make_stopwatch", Ticking)
+    monkeypatch.setattr("hvt_bench.timed.Environment.measure", describe)
+
+
+TINY = "img_size=32 embed_dim=64 depth=2 num_classes=10 device=cpu batch_size=4 num_threads=1".split()
+
+
+def test_show_with_time(run, ticking):
+    assert run("show", "hvt_s_1", *TINY, "min_time_s=0.1", "warmup_s=0", "--time") == (
+        0,
+        """\
+hvt_s_1 img_size=32 embed_dim=64 depth=2 num_classes=10 (family hvt)
+img_size=32  patch_size=16  in_chans=3  num_classes=10  embed_dim=64  depth=2  num_heads=1  mlp_ratio=4.0  \
+qkv_bias=true  global_pool=avg  pool_stages=1  pool_kernel_size=3  pool_stride=2  pool=max
+
+module         tokens     MACs    params    activations      %      ms    % of time    GMACs/s
+-----------  --------  -------  --------  -------------  -----  ------  -----------  ---------
+(its own)                    0       256              0    0.0   6.000         54.5        0.0
+patch_embed            196,608    49,216            256   44.2   1.000          9.1        0.8
+blocks.0            4  198,656    50,048          2,576   44.6   1.000          9.1        0.8
+blocks.1            1   49,280    49,984            641   11.1   1.000          9.1        0.2
+norm                         0       128              0    0.0   1.000          9.1        0.0
+head                       640       650             10    0.1   1.000          9.1        0.0
+total                  445,184   150,282          3,483  100.0  11.000        100.0        0.2
+
+time          the parts add up to 11.000 ms; a pass without hooks takes 1.000 ms
+measured      device=cpu  dtype=float32  batch_size=4  attention=sdpa  num_threads=1; medians of 8 passes
+device_name   Test CPU; PyTorch 9.9.9
+macs          445,184 (0.00 G multiply-adds of one image)
+fvcore_flops  448,704
+activations   3,483
+params        150,282 (0.15 M)
+train_macs    1,138,944 (1,370,496 with activation checkpointing)
+intensity     0.708 MACs a byte (1 image, float32, unfused)
+count_source  shapes
+""",
+        "",
+    )
+
+
+def test_show_of_operators_with_time(run, ticking, monkeypatch):
+    profiled = [{"linear": 4.0, "gelu": 1.0, "convolution": 0.5}]
+    monkeypatch.setattr("hvt_bench.metrics.timeline.profile_operators", lambda *_: profiled)
+    arguments = [*TINY, "min_time_s=0.1", "--time", "--by", "operator", "--format", "csv"]
+    assert run("show", "hvt_s_1", *arguments) == (
+        0,
+        """\
+operator,macs,activations,time_ms,time_pct,macs_per_s
+linear,246400,2890,4.0,72.7273,246400000.0
+gelu,0,0,1.0,18.1818,0.0
+convolution,196608,256,0.5,9.09091,1572860000.0
+scaled_dot_product_attention,2176,337,,,
+""",
+        "",
+    )
+
+
+@pytest.mark.slow
+def test_the_profiler_says_nothing_of_its_own(tmp_path):
+    arguments = [*TINY, "min_time_s=0.01", "warmup_s=0", "--time", "--by", "operator", "--format", "csv"]
+    ran = hvt_bench("show", "hvt_s_1", *arguments, cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert {line.split(",")[0] for line in ran.stdout.splitlines()} > {"operator", "linear", "gelu", "layer_norm"}
 
 
 def test_show_of_an_outside_network(run, module):

@@ -30,6 +30,11 @@ def commands_of(readme):
             yield command, output.strip("\n")
 
 
+def without_times(text):
+    """`text` with a # for each decimal number, and none of the space that numbers of other lengths would take."""
+    return re.sub(r" {2,}", " ", re.sub(r"-{2,}", "-", re.sub(r"\d[\d,]*\.\d+", "#", text)))
+
+
 def matches(shown, printed):
     """Whether `printed` is `shown`, in which a line `...` stands for any lines."""
     pieces = [re.escape(piece.strip("\n")) for piece in re.split(r"^\.\.\.$", shown, flags=re.M)]
@@ -53,6 +58,8 @@ def test_the_commands_of_readme_run_and_print_what_it_shows(readme, repository, 
             main(arguments)
         printed = capsys.readouterr()
         assert not ended.value.code, printed.err
+        if "--time" in arguments:
+            shown, printed = without_times(shown), printed._replace(out=without_times(printed.out))
         assert matches(shown, printed.out), f"$ {command}\nREADME shows\n{shown}\nit prints\n{printed.out}"
     assert {"sweep", "plot", "check", "show"} <= set(seen)
 

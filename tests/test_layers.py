@@ -10,9 +10,9 @@ PACKAGE = Path(__file__).parent.parent / "hvt_bench"
 LAYERS = {
     11: {"__main__"},
     10: {"cli"},
-    9: {"progress", "listing"},
-    8: {"plots", "run", "gate", "show"},
-    7: {"output", "plan"},
+    9: {"progress", "listing", "show"},
+    8: {"plots", "run", "gate", "parts"},
+    7: {"output", "plan", "timed"},
     6: {"measure", "table", "largest", "request"},
     5: {"row", "sweep"},
     4: {"metrics", "environment", "verdicts"},
