@@ -1,9 +1,11 @@
 """What several test files share."""
 
+import functools
 import importlib
 import sys
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -48,6 +50,41 @@ def fake_measure(visit):
 def repository():
     """The folder with README.md, sweeps/ and reports/."""
     return Path(__file__).parent.parent
+
+
+class FakeDriver:
+    """An NVML that answers by the name of its function; what it has no answer for is not supported."""
+
+    def __init__(self, monkeypatch):
+        import pynvml
+
+        self.answers = {"nvmlInit": lambda: None, "nvmlDeviceGetHandleByUUID": lambda uuid: uuid}
+        self.not_supported = pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        self.struct = SimpleNamespace
+        for name in dir(pynvml):
+            if name.startswith(("nvmlInit", "nvmlDeviceGet", "nvmlSystemGet")):
+                monkeypatch.setattr(pynvml, name, functools.partial(self._answer, name))
+        properties = lambda device: SimpleNamespace(uuid=f"uuid-of-{device}")  # noqa: E731
+        monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
+
+    def missing(self):
+        import pynvml
+
+        def fail():
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+        self.answers["nvmlInit"] = fail
+
+    def _answer(self, name, *arguments):
+        if name not in self.answers:
+            raise self.not_supported
+        return self.answers[name](*arguments)
+
+
+@pytest.fixture
+def nvml(monkeypatch):
+    """A driver without hardware, which knows every device and nothing else until it is given answers."""
+    return FakeDriver(monkeypatch)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ LAYERS = {
     6: {"measure", "table", "largest", "request"},
     5: {"row", "sweep"},
     4: {"metrics", "environment", "verdicts"},
-    3: {"point", "outside"},
+    3: {"point", "outside", "nvml"},
     2: {"models"},
     1: {"records", "files", "yaml_file", "executors"},
     0: {"errors"},
