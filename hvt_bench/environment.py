@@ -15,6 +15,7 @@ import torch
 
 from hvt_bench import __version__
 from hvt_bench.errors import RequestError
+from hvt_bench.nvml import driver_version
 from hvt_bench.records import Column, Record
 
 
@@ -25,6 +26,7 @@ class Environment(Record):
     driver_version: Annotated[str | None, Column("version of the GPU driver; empty on CPU")]
     torch_version: Annotated[str, Column("version of PyTorch")]
     cuda_version: Annotated[str | None, Column("CUDA version PyTorch was built with; empty on CPU")]
+    cudnn_version: Annotated[str | None, Column("version of cuDNN; empty on CPU")] = None  # older journals lack it
     cpu_name: Annotated[str, Column("name of the processor")]
     hvt_bench_version: Annotated[str, Column("version of hvt-bench")]
     git_commit: Annotated[str | None, Column("commit of hvt-bench, `+` if changed; empty if installed from a wheel")]
@@ -36,9 +38,10 @@ class Environment(Record):
         on_gpu = device.startswith("cuda")
         return cls(
             device_name=torch.cuda.get_device_name(device) if on_gpu else _cpu_name(),
-            driver_version=_driver_version() if on_gpu else None,
+            driver_version=driver_version() if on_gpu else None,
             torch_version=torch.__version__,
             cuda_version=torch.version.cuda if on_gpu else None,
+            cudnn_version=_cudnn_version() if on_gpu else None,
             cpu_name=_cpu_name(),
             hvt_bench_version=__version__,
             git_commit=_git_commit(),
@@ -84,12 +87,10 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _driver_version() -> str | None:
-    if shutil.which("nvidia-smi") is None:
-        return None
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
-    return answer.stdout.split("\n")[0].strip() or None
+def _cudnn_version() -> str | None:
+    """Return `9.26.0` for PyTorch's 92600."""
+    number: int | None = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    return None if number is None else f"{number // 10_000}.{number // 100 % 100}.{number % 100}"
 
 
 def _git_commit() -> str | None:

@@ -109,21 +109,42 @@ def test_the_environment_of_a_cpu(gpus):
     assert found.device_name == found.cpu_name != ""
     assert found.driver_version is None
     assert found.cuda_version is None
+    assert found.cudnn_version is None
     assert found.torch_version == torch.__version__
     assert found.hvt_bench_version == hvt_bench.__version__
     assert found.hostname == socket.gethostname()
     assert found == Environment.measure("cpu")
 
 
-def test_the_environment_of_a_gpu(gpus, monkeypatch):
+def test_the_environment_of_a_gpu(gpus, nvml, monkeypatch):
     gpus(2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Big GPU at {device}")
-    monkeypatch.setattr(environment, "_driver_version", lambda: "999.9")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91002)
+    nvml.answers["nvmlSystemGetDriverVersion"] = lambda: "999.9"
     found = Environment.measure("cuda:1")
     assert found.device_name == "Big GPU at cuda:1"
     assert found.driver_version == "999.9"
+    assert found.cudnn_version == "9.10.2"
     assert found.cuda_version == torch.version.cuda
     assert found.cpu_name != found.device_name
+
+
+def test_a_gpu_whose_driver_and_libraries_say_nothing_has_an_environment(gpus, nvml, monkeypatch):
+    gpus(1)
+    nvml.missing()
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "GPU")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: None)
+    found = Environment.measure("cuda:0")
+    assert (found.driver_version, found.cudnn_version) == (None, None)
+
+
+@pytest.mark.gpu
+def test_the_environment_of_a_real_gpu():
+    found = Environment.measure("cuda:0")
+    assert found.device_name == torch.cuda.get_device_name(0)
+    assert found.driver_version
+    assert found.cuda_version == torch.version.cuda
+    assert found.cudnn_version.startswith("9.")
 
 
 def test_every_field_is_a_column():
@@ -171,16 +192,6 @@ def tool(monkeypatch):
         monkeypatch.setattr(subprocess, "run", run)
 
     return scripted
-
-
-@pytest.mark.parametrize(
-    ("answer", "version"),
-    [("570.1\n570.1\n", "570.1"), ("", None), (None, None)],
-    ids=["two GPUs", "silence", "no tool"],
-)
-def test_the_driver_is_asked_for_its_version(tool, answer, version):
-    tool(None if answer is None else {"--format=csv,noheader": answer})
-    assert environment._driver_version() == version
 
 
 @pytest.mark.parametrize(
