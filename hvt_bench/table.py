@@ -326,7 +326,8 @@ def _parse(column: Column, text: str) -> Value:
 _BOOKKEEPING = frozenset(
     "point_id family device_name driver_version torch_version cuda_version cudnn_version cpu_name num_threads "
     "hvt_bench_version git_commit hostname started_at seconds latency_samples fvcore_flops activations seq_lens "
-    "count_source arithmetic_intensity macs_per_s latency_ms_rounds resolution_ms".split()
+    "count_source arithmetic_intensity macs_per_s latency_ms_rounds resolution_ms reserved_memory_mib "
+    "process_memory_mib".split()
 )
 _SCALED = {"macs": (1e9, "G", 2), "train_macs": (1e9, "G", 2), "params": (1e6, "M", 2)}
 
