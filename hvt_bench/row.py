@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from hvt_bench.environment import Environment
-from hvt_bench.metrics import METRICS
+from hvt_bench.metrics import FINDINGS, METRICS
 from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.point import Point
 from hvt_bench.records import Column, Record, columns_of
@@ -48,6 +48,7 @@ COLUMNS: dict[str, Column] = {
     **_LATENCY,
     "macs_per_s": Column("macs · batch_size / latency; in training, train_macs", "1/s", "MACs per second", float),
     **columns_of(METRICS["memory"]),
+    **columns_of(FINDINGS["conditions"]),
     **_ENVIRONMENT_TO_CPU,
     "num_threads": _NUM_THREADS,
     **_ENVIRONMENT,

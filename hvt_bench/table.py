@@ -25,7 +25,7 @@ from tabulate import tabulate
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError
 from hvt_bench.files import write_whole
-from hvt_bench.metrics import METRICS
+from hvt_bench.metrics import FINDINGS
 from hvt_bench.metrics.complexity import arithmetic_intensity
 from hvt_bench.records import Column
 from hvt_bench.row import COLUMNS, Row, Sample, Value
@@ -231,7 +231,7 @@ def _remeasured(samples: Sequence[Sample]) -> int | None:
 
 def _metrics_of(samples: Sequence[Sample]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, metric in METRICS.items():
+    for name, metric in FINDINGS.items():
         found = [sample.values[name] for sample in samples if name in sample.values]
         if found:
             values |= metric.summarise(found).model_dump()
@@ -327,7 +327,8 @@ _BOOKKEEPING = frozenset(
     "point_id family device_name driver_version torch_version cuda_version cudnn_version cpu_name num_threads "
     "hvt_bench_version git_commit hostname started_at seconds latency_samples fvcore_flops activations seq_lens "
     "count_source arithmetic_intensity macs_per_s latency_ms_rounds resolution_ms reserved_memory_mib "
-    "process_memory_mib".split()
+    "process_memory_mib clock_mhz_start clock_mhz_end fp32_precision cudnn_benchmark other_load_pct "
+    "cpu_share_pct".split()
 )
 _SCALED = {"macs": (1e9, "G", 2), "train_macs": (1e9, "G", 2), "params": (1e6, "M", 2)}
 

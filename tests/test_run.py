@@ -402,7 +402,7 @@ def throttles(times, seen):
         seen.append((visit.round, visit.attempt))
         hot = visit.round == 0 and visit.attempt <= times
         sample = fake_measure(visit)
-        found = {"throttle_reasons": ["hw_thermal"] if hot else [], "throttled": hot}
+        found = {"throttle_reasons": ["hw_thermal_slowdown"] if hot else []}
         values = {**sample.values, "conditions": found}
         return sample.model_copy(update={"attempt": visit.attempt, "values": values})
 

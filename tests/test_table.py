@@ -153,6 +153,12 @@ def test_a_row_sums_up_the_rounds():
     assert row["torch_version"] == "9.9.9"
 
 
+def test_the_state_of_the_machine_is_in_the_row_though_nobody_asks_for_it():
+    seen = {"images": 5, "wall_s": 2.0, "process_cpu_s": 1.0, "busy_cpu_s": 3.0, "cores": 2, "num_threads": 1}
+    row = collect(POINT.columns(), [sample(0, latency=latency(1.0, 2.0), conditions=seen)], None)
+    assert (row["other_load_pct"], row["cpu_share_pct"], row["energy_mj_per_img"]) == (50.0, 50.0, None)
+
+
 def test_what_was_measured_before_a_failure_stays():
     row = row_of(
         sample(None, complexity=COUNT),

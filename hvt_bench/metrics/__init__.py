@@ -1,9 +1,10 @@
-"""METRICS: what can be measured of a point, in measuring order."""
+"""METRICS: what can be measured of a point, in measuring order. FINDINGS: all that a sample may hold."""
 
 from __future__ import annotations
 
 from hvt_bench.metrics.base import Metric
 from hvt_bench.metrics.complexity import Complexity
+from hvt_bench.metrics.conditions import Conditions
 from hvt_bench.metrics.latency import Latency
 from hvt_bench.metrics.memory import Memory
 
@@ -12,3 +13,6 @@ METRICS: dict[str, type[Metric]] = {
     "memory": Memory,
     "latency": Latency,
 }
+
+FINDINGS: dict[str, type[Metric]] = METRICS | {"conditions": Conditions}
+"""With the state of the machine, which nobody asks for: it is looked at whenever passes are timed."""
