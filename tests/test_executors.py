@@ -1,6 +1,11 @@
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
+from multiprocessing import forkserver
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +111,105 @@ def test_an_exception_that_cannot_travel_keeps_its_words(process):
 def test_an_unknown_executor_names_the_nearest():
     with pytest.raises(RequestError, match="unknown executor 'proces'; did you mean 'process'"):
         make_executor("proces")
+
+
+# --- CUDA and the server ----------------------------------------------------------------------------------------------
+
+SWEEP = """
+import json
+from hvt_bench.environment import resolve_device
+from hvt_bench.executors import make_executor
+from tests import test_executors
+resolve_device("auto")
+workers = make_executor("process", preload=["hvt_bench.measure"])
+outcomes = list(workers.map(test_executors.{function}, [1, 2]))
+for outcome in outcomes:
+    if outcome.error:
+        raise outcome.error
+print(json.dumps([[outcome.value for outcome in outcomes], test_executors.server_state()]))
+"""
+
+
+def swept(function, repository):
+    """What two workers of a sweep give, and how they leave the server behind; all in processes of their own."""
+    code = SWEEP.format(function=function.__name__)
+    answer = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True)
+    assert answer.returncode == 0, answer.stderr.decode()
+    return json.loads(answer.stdout)
+
+
+def cuda_state(_):
+    loaded = "hvt_bench.measure" in sys.modules
+    import torch
+
+    return [loaded, torch.cuda.is_initialized(), os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK")]
+
+
+def use_cuda(number):
+    import torch
+
+    return [torch.full((8,), float(number), device="cuda:0").sum().item(), *gpu_files("self")]
+
+
+def server_state():
+    pid = forkserver._forkserver._forkserver_pid
+    return [gpu_files(pid), pid in nvml_pids()]
+
+
+def nvml_pids():
+    """The processes with a CUDA context, as NVML lists them: in a container maybe none, or by other numbers."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        return [process.pid for gpu in handles for process in pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)]
+    except pynvml.NVMLError:
+        return []
+
+
+def gpu_files(pid):
+    """The files of the driver that a process holds open, as one does that has a CUDA context."""
+    folder = Path(f"/proc/{pid}/fd")
+    if not folder.exists():
+        return []
+    return sorted({target for fd in folder.iterdir() if (target := _target(fd)).startswith("/dev/nvidia")})
+
+
+def _target(fd):
+    try:
+        return os.readlink(fd)
+    except FileNotFoundError:  # the one that reads the folder
+        return ""
+
+
+def test_workers_of_a_sweep_start_without_cuda_and_ask_nvml_whether_there_is_one(repository):
+    states, server = swept(cuda_state, repository)
+    assert states == [[True, False, "1"]] * 2
+    assert server == [[], False]
+
+
+IMPORT = """
+import torch
+
+def fail(*arguments):
+    raise AssertionError("CUDA was asked for")
+
+for name in ("is_available", "device_count", "init", "_lazy_init"):
+    setattr(torch.cuda, name, fail)
+import hvt_bench.measure
+"""
+
+
+def test_loading_what_the_server_loads_asks_nothing_of_cuda(repository):
+    answer = subprocess.run([sys.executable, "-c", IMPORT], cwd=repository, capture_output=True)
+    assert answer.returncode == 0, answer.stderr.decode()
+
+
+@pytest.mark.gpu
+def test_workers_use_cuda_one_after_the_other_and_the_server_has_no_context(repository):
+    (first, second), server = swept(use_cuda, repository)
+    assert (first[0], second[0]) == (8.0, 16.0)
+    if Path("/proc/self/fd").exists():
+        assert first[1:], "a worker with a context holds no file of the driver: this test can see nothing"
+    assert server == [[], False]
