@@ -6,7 +6,7 @@ UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 BIN := .venv/bin
 SYNC := $(UV) sync --locked --compile-bytecode --quiet
 
-.PHONY: sweep plot check test test-quick test-lowest lint bench counters setup help
+.PHONY: sweep plot check test test-quick test-lowest lint bench gpu-report counters setup help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -40,6 +40,9 @@ lint: setup ## style and types
 
 bench: setup ## speed and memory of hvt-bench itself
 	$(BIN)/python -m tests.benchmarks
+
+gpu-report: setup ## for a machine with a GPU, 30 minutes: its tests and sweep, checked, as reports/gpu.zip
+	@$(BIN)/python -m tests.gpu_report
 
 counters: $(UV) ## what fvcore, DeepSpeed, ptflops, thop and others say of DeiT-Ti
 	UV_PROJECT_ENVIRONMENT=.venv-counters $(UV) sync --locked --quiet --no-default-groups --group counters
