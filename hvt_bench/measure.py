@@ -17,6 +17,7 @@ import torch
 
 from hvt_bench.errors import CountError, UnsupportedError
 from hvt_bench.metrics.complexity import count
+from hvt_bench.metrics.conditions import Witness
 from hvt_bench.metrics.latency import measure_latency
 from hvt_bench.metrics.memory import MIB, MemoryMeter
 from hvt_bench.metrics.passes import Passes, use_precision
@@ -47,6 +48,7 @@ class Apparatus:
     passes: Callable[[Point], Passes] = Passes
     stopwatch: Callable[[str], Stopwatch] = make_stopwatch
     meter: Callable[[str], MemoryMeter] = MemoryMeter
+    witness: Callable[[str, int], Witness] = Witness
 
 
 def count_point(point: Point, executed: bool = False) -> Sample:
@@ -80,7 +82,11 @@ def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:
         if "memory" in visit.metrics:
             found["memory"] = meter.measure(passes.model, passes)
         if "latency" in visit.metrics:
-            found["latency"] = {**measure_latency(passes, stopwatch, point), "compile_s": compile_s}
+            witness = apparatus.witness(point.device, point.num_threads)
+            seen: list[dict[str, Any]] = []
+            timed = measure_latency(passes, stopwatch, point, witness.start, lambda n: seen.append(witness.stop(n)))
+            found["latency"] = {**timed, "compile_s": compile_s}
+            found["conditions"] = seen[0]
     return sample()
 
 

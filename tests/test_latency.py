@@ -152,7 +152,9 @@ def test_a_block_has_as_many_passes_as_fill_ten_milliseconds_by_the_median_pass(
 def test_a_block_that_turns_out_short_is_not_counted_and_the_next_is_longer():
     """Without waiting for each, passes take a millisecond and not eight: two are no block of ten."""
     script = Script(*[0.0078125] * 8, 0.0009765625)
-    found = measured(script)
+    images = []
+    found = measure_latency(script.run, script, protocol(), end=images.append)
+    assert images == [script.passes - 3]
     assert len(found["block_img_s"]) == MIN_BLOCKS
     assert found["block_img_s"] == pytest.approx([1024.0] * 3)
     assert script.passes == 3 + 5 + 2 + 3 * math.ceil(1.25 * 2 * BLOCK_S / (2 * 0.0009765625))

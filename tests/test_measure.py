@@ -30,7 +30,7 @@ def test_counting_a_point_is_a_sample_without_a_round():
 def test_a_round_measures_what_is_asked_for(dtype, attention):
     sample = measure_round(Visit(point(dtype=dtype, attention=attention), 1, ("memory", "latency")))
     assert (sample.round, sample.status, sample.error) == (1, "ok", None)
-    assert set(sample.values) == {"memory", "latency"}
+    assert set(sample.values) == {"memory", "latency", "conditions"}
     assert len(sample.values["latency"]["pass_ms"]) >= MIN_PASSES
     bytes_each = {"float32": 4, "bfloat16": 2}[dtype]
     assert (
@@ -68,8 +68,22 @@ class Scale:
         return {"weights_mib": 0.0, "peak_memory_mib": 0.0}
 
 
+class Watcher:
+    """In the place of a witness: the GPU was hot."""
+
+    def __init__(self, device, num_threads):
+        self.began = False
+
+    def start(self):
+        self.began = True
+
+    def stop(self, images):
+        assert self.began
+        return {"images": images, "throttle_reasons": ["hw_thermal_slowdown"]}
+
+
 def scripted(script):
-    return Apparatus(passes=lambda point: script, stopwatch=lambda device: script, meter=Scale)
+    return Apparatus(passes=lambda point: script, stopwatch=lambda device: script, meter=Scale, witness=Watcher)
 
 
 def test_a_round_on_a_scripted_device():
@@ -81,6 +95,7 @@ def test_a_round_on_a_scripted_device():
     assert sample.values["latency"]["pass_ms"] == [500.0] * 5
     assert sample.values["latency"]["block_img_s"] == [8.0] * 3
     assert sample.values["latency"]["compile_s"] is None
+    assert sample.values["conditions"] == {"images": 4 * (5 + 3), "throttle_reasons": ["hw_thermal_slowdown"]}
 
 
 @pytest.mark.parametrize(

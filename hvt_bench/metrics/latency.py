@@ -134,8 +134,8 @@ def measure_latency(
     start = stopwatch.now()
     begin()
     passes, phases, stable = _single_passes(run, stopwatch, protocol)
-    in_block, blocks = _blocks(lambda n: stopwatch.block_s(run, n), float(np.median(passes)), protocol)
-    end((len(passes) + in_block * len(blocks)) * protocol.batch_size)
+    in_block, blocks, made = _blocks(lambda n: stopwatch.block_s(run, n), float(np.median(passes)), protocol)
+    end((len(passes) + made) * protocol.batch_size)
     found: dict[str, Any] = {
         "warmup_ms": _ms(warmup),
         "pass_ms": _ms(passes),
@@ -147,7 +147,7 @@ def measure_latency(
         found["phase_ms"] = {name: _ms(times) for name, times in zip(PHASES, zip(*phases, strict=True), strict=True)}
     if recorded := stopwatch.recorded(run, graph=protocol.mode == "infer"):
         found["device_source"], device_s = recorded
-        in_block, blocks = _blocks(device_s, float(np.median(passes)), protocol)
+        in_block, blocks, _ = _blocks(device_s, float(np.median(passes)), protocol)
         found["device_ms"] = _ms([seconds / in_block for seconds in blocks])
     found["timed_s"] = round(sum(warmup) + stopwatch.now() - start, DIGITS)
     return found
@@ -193,16 +193,18 @@ def _one_pass(run: Pass, stopwatch: Stopwatch) -> tuple[float, tuple[float, ...]
     return seconds, tuple(map(stopwatch.between, [first, *marks], marks))
 
 
-def _blocks(block_s: Callable[[int], float], pass_s: float, protocol: Protocol) -> tuple[int, list[float]]:
-    """Return how many passes fill a block of BLOCK_S, and the seconds of each block."""
+def _blocks(block_s: Callable[[int], float], pass_s: float, protocol: Protocol) -> tuple[int, list[float], int]:
+    """Return how many passes fill a block of BLOCK_S, the seconds of each block, and the passes made in all."""
     in_block = max(1, int(np.ceil(FILL * BLOCK_S / pass_s)))
     found = [block_s(in_block)]
+    too_short = 0
     while found[-1] < BLOCK_S:  # without waiting, passes go faster
+        too_short += in_block
         in_block = max(in_block + 1, int(np.ceil(FILL * in_block * BLOCK_S / found[-1])))
         found = [block_s(in_block)]
     while len(found) < MIN_BLOCKS or sum(found) < BLOCKS_SHARE * protocol.min_time_s:
         found.append(block_s(in_block))
-    return in_block, found
+    return in_block, found, too_short + in_block * len(found)
 
 
 def _ms(seconds: Sequence[float]) -> list[float]:
