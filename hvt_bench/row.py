@@ -85,6 +85,19 @@ class Row(Mapping[str, Value]):
         return f"Row({known})"
 
 
+def csv_text(value: Value) -> str:
+    """Spell a value: integers exact, floats to six significant digits, lists space-separated, unknown empty."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, tuple | list):
+        return " ".join(map(csv_text, value))
+    return str(value)
+
+
 class Sample(Record):
     """What one visit to a point found: one round of measuring, or, where `round` is None, the counting."""
 

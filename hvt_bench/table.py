@@ -28,7 +28,7 @@ from hvt_bench.files import write_whole
 from hvt_bench.metrics import FINDINGS
 from hvt_bench.metrics.complexity import arithmetic_intensity
 from hvt_bench.records import Column
-from hvt_bench.row import COLUMNS, Row, Sample, Value
+from hvt_bench.row import COLUMNS, Row, Sample, Value, csv_text
 from hvt_bench.verdicts import warnings_of
 
 # --- the journal ----------------------------------------------------------------------------------------------------
@@ -249,19 +249,6 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
     for row in rows:
         writer.writerow(csv_text(row[name]) for name in COLUMNS)
     write_whole(path, text.getvalue().encode())
-
-
-def csv_text(value: Value) -> str:
-    """Spell a value: integers exact, floats to six significant digits, lists space-separated, unknown empty."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, tuple | list):
-        return " ".join(map(csv_text, value))
-    return str(value)
 
 
 def read_table(path: str | Path) -> tuple[Row, ...]:

@@ -1,6 +1,6 @@
 import pytest
 
-from hvt_bench.row import COLUMNS, Row
+from hvt_bench.row import COLUMNS, Row, csv_text
 
 
 def test_the_header_is_the_one_that_people_and_ci_depend_on():
@@ -37,3 +37,19 @@ def test_a_row_has_every_column_and_unknown_is_none():
 def test_a_row_refuses_a_strange_column():
     with pytest.raises(KeyError, match="no such columns: mcas"):
         Row({"mcas": 5})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (5627909160960, "5627909160960"),
+        (1.23456789, "1.23457"),
+        (123456789.0, "1.23457e+08"),
+        (True, "true"),
+        ((196, 97, 97), "196 97 97"),
+        ("a, b", "a, b"),
+    ],
+)
+def test_values_are_spelt(value, text):
+    assert csv_text(value) == text

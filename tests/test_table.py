@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hvt_bench.errors import FileError
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
-from hvt_bench.row import COLUMNS, Row, Sample
-from hvt_bench.table import Journal, collect, csv_text, markdown, read_journal, read_table, write_table
+from hvt_bench.row import COLUMNS, Row, Sample, csv_text
+from hvt_bench.table import Journal, collect, markdown, read_journal, read_table, write_table
 from tests.conftest import ENVIRONMENT
 
 START = {"sweep": "s", "started_at": "2026-01-31T12:00:00Z", "environments": {"cpu": ENVIRONMENT.model_dump()}}
@@ -179,22 +179,6 @@ def test_unmeasured_is_none_and_never_zero():
 
 
 # --- the CSV --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (None, ""),
-        (5627909160960, "5627909160960"),
-        (1.23456789, "1.23457"),
-        (123456789.0, "1.23457e+08"),
-        (True, "true"),
-        ((196, 97, 97), "196 97 97"),
-        ("a, b", "a, b"),
-    ],
-)
-def test_values_are_spelt(value, text):
-    assert csv_text(value) == text
 
 
 def test_a_table_comes_back_as_it_was(tmp_path):

@@ -23,8 +23,7 @@ from hvt_bench.plots.series import (
     varying_network,
     varying_protocol,
 )
-from hvt_bench.row import COLUMNS, Row, Value
-from hvt_bench.table import csv_text
+from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
 METRICS = ("macs", "latency_ms")
 MOST_COLUMNS = 5

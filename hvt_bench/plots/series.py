@@ -7,8 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 
 from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.point import SWEEPABLE
-from hvt_bench.row import COLUMNS, Row, Value
-from hvt_bench.table import csv_text
+from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
 NETWORK = tuple(CONFIG_COLUMNS)
 

@@ -18,8 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from hvt_bench.plots.series import having
-from hvt_bench.row import COLUMNS, Row
-from hvt_bench.table import csv_text
+from hvt_bench.row import COLUMNS, Row, csv_text
 
 AnyFigure = TypeVar("AnyFigure", Figure, SubFigure)
 
