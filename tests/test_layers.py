@@ -13,7 +13,7 @@ LAYERS = {
     9: {"progress", "listing", "show"},
     8: {"plots", "run", "gate", "parts"},
     7: {"output", "plan", "timed"},
-    6: {"measure", "table", "largest", "request"},
+    6: {"measure", "table", "largest", "request", "analysis"},
     5: {"row", "sweep"},
     4: {"metrics", "environment", "verdicts"},
     3: {"point", "outside", "nvml"},
