@@ -1,5 +1,6 @@
 """The command line as a person meets it: whole output, exit codes, files."""
 
+import json
 import os
 import re
 import shutil
@@ -8,17 +9,20 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from hvt_bench.cli import main
 from hvt_bench.metrics.stopwatch import Stopwatch
 from hvt_bench.row import COLUMNS
-from hvt_bench.table import read_table
+from hvt_bench.table import read_table, write_table
 from tests.conftest import describe, fake_measure
 from tests.outside_networks import PICKS
+from tests.rows import row as measured_row
+from tests.rows import times
 
-HEAVY = ("torch", "fvcore", "pydantic", "pandas", "matplotlib", "seaborn", "numpy", "yaml", "tabulate")
+HEAVY = ("torch", "fvcore", "pydantic", "pandas", "matplotlib", "seaborn", "numpy", "scipy", "yaml", "tabulate")
 SMALL = """\
 name: small
 models: [{name: tiny, family: hvt, img_size: 64, embed_dim: 64, depth: 4, num_classes: 10}]
@@ -378,6 +382,112 @@ def test_plot_names_what_it_wrote_and_what_it_could_not_draw(run, small):
     code, out, err = run("plot", "reports/run.csv", "scaling", "--format", "svg")
     assert (code, out, err) == (0, "wrote reports/run.scaling.svg\n", "")
     assert os.path.getsize("reports/run.scaling.svg") > 1000
+
+
+# --- decide ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_runs(tmp_path, monkeypatch):
+    """old.csv and new.csv, in which depth 6 is slower, depth 18 alike, and depth 24 failed."""
+    monkeypatch.chdir(tmp_path)
+    old = [measured_row(depth=6), measured_row(depth=18), measured_row(depth=24, status="oom", error="no room")]
+    write_table(tmp_path / "old.csv", old)
+    write_table(tmp_path / "new.csv", [times(old[0], 1.1), old[1], measured_row(depth=24)])
+
+
+COMPARED = """\
+model    varies      old ms    new ms    ratio  interval        verdict      smallest change
+-------  --------  --------  --------  -------  --------------  ---------  -----------------
+hvt_s_1  depth=6         10        11    1.100  1.089 to 1.111  SLOWER                   1 %
+hvt_s_1  depth=18        10        10    1.000  0.990 to 1.010  SAME                     1 %
+
+not compared: hvt_s_1 depth=24: oom in old.csv
+2 points compared: 1 SAME, 0 FASTER, 1 SLOWER, 0 UNSURE; 1 not; interval 95 %, margin 2 %
+"""
+
+
+def test_compare(run, two_runs):
+    assert run("compare", "old.csv", "new.csv") == (0, COMPARED, "")
+
+
+def test_compare_fails_on_what_it_is_told_to_fail_on(run, two_runs):
+    assert run("compare", "old.csv", "new.csv", "--fail-on", "slower") == (1, COMPARED, "1 point SLOWER\n")
+    assert run("compare", "old.csv", "new.csv", "--fail-on", "slower,same") == (
+        1,
+        COMPARED,
+        "2 points SLOWER or SAME\n",
+    )
+    assert run("compare", "old.csv", "new.csv", "--fail-on", "faster,unsure") == (0, COMPARED, "")
+
+
+def test_compare_with_other_bounds(run, two_runs):
+    code, out, err = run(
+        "compare", "old.csv", "new.csv", "--margin", "15", "--confidence", "0.9", "--fail-on", "slower"
+    )
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1] == (
+        "2 points compared: 2 SAME, 0 FASTER, 0 SLOWER, 0 UNSURE; 1 not; interval 90 %, margin 15 %"
+    )
+
+
+def test_compare_for_programs(run, two_runs):
+    code, out, err = run("compare", "old.csv", "new.csv", "--format", "csv")
+    assert (code, err) == (0, "")
+    assert [line.split(",")[:4] for line in out.splitlines()] == [
+        ["model", "varies", "verdict", "reason"],
+        ["hvt_s_1", "depth=6", "SLOWER", ""],
+        ["hvt_s_1", "depth=18", "SAME", ""],
+        ["hvt_s_1", "depth=24", "", "oom in old.csv"],
+    ]
+    assert [
+        point["verdict"] for point in json.loads(run("compare", "old.csv", "new.csv", "--format", "json")[1])["points"]
+    ] == [
+        "SLOWER",
+        "SAME",
+        None,
+    ]
+
+
+def test_compare_refuses_other_versions_unless_forced(run, two_runs):
+    write_table(
+        Path("new.csv"), [measured_row(depth=6, torch_version="9.9.8"), measured_row(depth=18, torch_version="9.9.8")]
+    )
+    assert run("compare", "old.csv", "new.csv") == (
+        2,
+        "",
+        "error: old.csv -> new.csv: not measured alike: torch_version 9.9.9 -> 9.9.8; "
+        "measure both alike, or give --force to compare them all the same\n",
+    )
+    code, out, err = run("compare", "old.csv", "new.csv", "--force")
+    assert (code, err) == (0, "")
+    assert "compared by force: torch_version 9.9.9 -> 9.9.8\n" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["none.csv", "new.csv"], "none.csv: there is no such file; `hvt-bench sweep` writes one"),
+        (["old.csv", "new.csv", "--fail-on", "slow"], "--fail-on: unknown verdict 'slow'; did you mean 'slower'?"),
+        (["old.csv", "new.csv", "--margin", "-1"], "--margin -1: give percent from 0 to 100, such as 2"),
+        (["old.csv", "new.csv", "--confidence", "95"], "--confidence 95: give a number between 0 and 1, such as 0.95"),
+        (["old.csv", "new.csv", "--format", "xml"], "--format: unknown format 'xml'; known: csv, json, table"),
+        (
+            ["old.csv", "other.csv"],
+            "old.csv -> other.csv: no point is in both: model is hvt_s_1 in old.csv and deit_small in other.csv; "
+            "compare two runs of the same sweep file",
+        ),
+    ],
+)
+def test_compare_of_what_cannot_be_compared(run, two_runs, arguments, sentence):
+    write_table(Path("other.csv"), [measured_row(model="deit_small", depth=6)])
+    assert run("compare", *arguments) == (2, "", f"error: {sentence}\n")
+
+
+def test_compare_explains_itself(run):
+    code, out, _ = run("compare", "--help")
+    assert code == 0
+    assert "Example: hvt-bench compare old.csv new.csv --fail-on slower" in " ".join(out.split())
 
 
 # --- guard ----------------------------------------------------------------------------------------------------------
