@@ -1,8 +1,10 @@
 """What the benchmarks compare is right; how fast it is, they say themselves."""
 
+import numpy as np
 import pytest
 
 from hvt_bench.metrics.complexity import count
+from tests.benchmarks import repeatability
 from tests.benchmarks.counting import PLAIN_EVERY, designs, differing
 
 
@@ -24,3 +26,43 @@ def test_fvcore_on_real_networks_finds_what_shapes_alone_say():
 def test_a_count_that_differs_is_named():
     config = designs()[0]
     assert differing([config], [count(config).macs + 1]) == [config]
+
+
+def scripted(percent, rounds=repeatability.RECORDED):
+    return (10.0 * np.exp(percent / 100 * np.random.default_rng(0).standard_normal(rounds))).tolist()
+
+
+def test_quiet_rounds_keep_every_target():
+    text, kept = repeatability.report(repeatability._point(), scripted(0.7), [(10.0, 10.1)] * 9 + [(10.0, 30.0)])
+    assert kept
+    lines = text.splitlines()
+    assert [line[:4] for line in lines] == ["repe", "(a) ", "(b) ", "(c) "]
+    assert ": 10 ms, 0.63 % of noise between rounds" in lines[0]
+    assert "100% found SLOWER" in lines[2]
+    assert "0.990, the middle of 0.33 to 0.99" in lines[3]
+
+
+@pytest.mark.parametrize(
+    ("percent", "beside_torch", "missed"),
+    [(6.0, [(10.0, 10.0)], "b"), (0.7, [(10.0, 10.5)], "c"), (6.0, [(10.5, 10.0)], "b, c")],
+)
+def test_a_target_that_is_missed_is_named(percent, beside_torch, missed):
+    text, kept = repeatability.report(repeatability._point(), scripted(percent), beside_torch)
+    assert not kept
+    assert text.splitlines()[-1] == f"missed: {missed}"
+
+
+def test_rounds_in_two_heaps_miss_the_first_target(monkeypatch):
+    """Where all old rounds are of one heap and all new ones of another, every verdict is false."""
+    monkeypatch.setattr(repeatability.random.Random, "sample", lambda self, rounds, number: rounds[:number])
+    heaps = [*scripted(0.1, 5), *(2 * ms for ms in scripted(0.1, 5)), *scripted(0.1)]
+    text, kept = repeatability.report(repeatability._point(), heaps, [(1.0, 1.0)])
+    assert not kept
+    assert "100% called FASTER or SLOWER, 96% to 100%" in text
+    assert text.splitlines()[-1] == "missed: a"
+
+
+def test_more_noise_needs_more_rounds():
+    assert repeatability.rounds_needed(scripted(0.5)) == "95% are found from 3 rounds on"
+    assert repeatability.rounds_needed(scripted(2.0)) == "95% are found from 5 rounds on"
+    assert repeatability.rounds_needed(scripted(20.0)) == "95% need more than 30 rounds"

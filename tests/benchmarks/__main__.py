@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import counting, show, startup
+from tests.benchmarks import counting, repeatability, show, startup
 
-BENCHMARKS = {"startup": startup.run, "show": show.run, "counting": counting.run}
+BENCHMARKS = {"startup": startup.run, "show": show.run, "counting": counting.run, "repeatability": repeatability.run}
 
 
 def main() -> int:
