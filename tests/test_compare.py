@@ -150,9 +150,7 @@ def test_a_point_with_one_round_is_unsure_and_says_why():
     found = compare([row(latency_ms_rounds=(10.0,))], [row(latency_ms_rounds=(20.0,))], NAMES)
     (point,) = found.compared
     assert (point.old_rounds, point.new_rounds, point.found.verdict) == (1, 1, "UNSURE")
-    assert point.reason == (
-        "1 round in old.csv and 1 round in new.csv; an interval needs 2, so sweep with more `rounds`"
-    )
+    assert point.reason == ("1 round in old.csv and 1 round in new.csv; an interval needs 2: raise `rounds`")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ hvt_s_1  depth=6         10        11    1.100  1.089 to 1.111  SLOWER          
 hvt_s_1  depth=18        10     10.01    1.001  0.991 to 1.011  SAME                     1 %
 hvt_s_1  depth=24        10        10    1.000                  UNSURE
 
-UNSURE: hvt_s_1 depth=24: 1 round in old.csv; an interval needs 2, so sweep with more `rounds`
+UNSURE: hvt_s_1 depth=24: 1 round in old.csv; an interval needs 2: raise `rounds`
 not compared: hvt_s_1 depth=30: oom in old.csv
 not compared: deit_small: only in new.csv
 4 points compared: 1 SAME, 0 FASTER, 1 SLOWER, 2 UNSURE; 2 not; interval 95 %, margin 2 %"""
@@ -48,6 +48,18 @@ def test_what_was_forced_and_what_is_worth_knowing_is_said():
         "note: git_commit abc -> def",
         "1 point compared: 1 SAME, 0 FASTER, 0 SLOWER, 0 UNSURE; 0 not; interval 95 %, margin 2 %",
     ]
+
+
+def test_doubts_about_the_rounds_are_said():
+    old = [row(warnings=("noisy", "other_load")), row(depth=6), row(depth=18, warnings=("noisy",))]
+    new = [row(), row(depth=6, warnings=("throttled",)), row(depth=18)]
+    found = compare(old, new, NAMES)
+    assert [line for line in render(found).splitlines() if line.startswith("doubtful")] == [
+        "doubtful: old rounds: noisy at 2 points, other_load at 1 point",
+        "doubtful: new rounds: throttled at 1 point",
+    ]
+    assert render(found, "csv").splitlines()[1].endswith(",5,5,noisy other_load,,")
+    assert json.loads(render(found, "json"))["points"][1]["new_warnings"] == ["throttled"]
 
 
 def test_many_points_come_with_what_chance_alone_would_do():
@@ -71,20 +83,20 @@ def test_csv_has_every_point():
     assert (
         render(compare(OLD, NEW, NAMES), "csv")
         == """\
-model,varies,verdict,reason,ratio,low,high,smallest_change_pct,old_ms,new_ms,old_rounds,new_rounds,forced
-hvt_s_1,depth=12,UNSURE,,1.0102,0.999835,1.02067,1.03665,9.9998,10.1018,5,5,
-hvt_s_1,depth=6,SLOWER,,1.1,1.08871,1.1114,1.03665,9.9998,10.9998,5,5,
-hvt_s_1,depth=18,SAME,,1.001,0.99073,1.01138,1.03665,9.9998,10.0098,5,5,
-hvt_s_1,depth=24,UNSURE,"1 round in old.csv; an interval needs 2, so sweep with more `rounds`",0.99998,,,,10,9.9998,1,5,
-hvt_s_1,depth=30,,oom in old.csv,,,,,,,,,
-deit_small,,,only in new.csv,,,,,,,,,"""
+model,varies,verdict,reason,ratio,low,high,smallest_change_pct,old_ms,new_ms,old_rounds,new_rounds,old_warnings,new_warnings,forced
+hvt_s_1,depth=12,UNSURE,,1.0102,0.999835,1.02067,1.03665,9.9998,10.1018,5,5,,,
+hvt_s_1,depth=6,SLOWER,,1.1,1.08871,1.1114,1.03665,9.9998,10.9998,5,5,,,
+hvt_s_1,depth=18,SAME,,1.001,0.99073,1.01138,1.03665,9.9998,10.0098,5,5,,,
+hvt_s_1,depth=24,UNSURE,1 round in old.csv; an interval needs 2: raise `rounds`,0.99998,,,,10,9.9998,1,5,,,
+hvt_s_1,depth=30,,oom in old.csv,,,,,,,,,,,
+deit_small,,,only in new.csv,,,,,,,,,,,"""
     )
 
 
 def test_csv_says_what_was_forced():
     old, new = [row(torch_version="2.14", warmup_s=1.0)], [row(torch_version="2.15")]
     last = render(compare(old, new, force=True), "csv").splitlines()[-1]
-    assert last.endswith(",5,5,warmup_s 1 -> 0.5; torch_version 2.14 -> 2.15")
+    assert last.endswith(",5,5,,,warmup_s 1 -> 0.5; torch_version 2.14 -> 2.15")
 
 
 def test_json_has_every_point_and_all_that_was_said():

@@ -50,6 +50,9 @@ class Compared:
     found: Judgement
     reason: str | None
     """Why the verdict is UNSURE, where that is not the noise."""
+    old_warnings: tuple[str, ...] = ()
+    """What makes the old rounds doubtful, by the column `warnings`; the verdict does not know of it."""
+    new_warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,9 @@ def _judged(
         for side, name in zip((old, new), names, strict=True)
         if len(side) < MIN_ROUNDS
     ]
-    reason = f"{' and '.join(few)}; an interval needs {MIN_ROUNDS}, so sweep with more `rounds`" if few else None
-    return Compared(model, varies, len(old), len(new), judge(old, new, confidence, margin_pct), reason)
+    reason = f"{' and '.join(few)}; an interval needs {MIN_ROUNDS}: raise `rounds`" if few else None
+    found = judge(old, new, confidence, margin_pct)
+    return Compared(model, varies, len(old), len(new), found, reason, *map(_warnings, pair))
 
 
 def _check_options(confidence: float, margin_pct: float) -> None:
@@ -277,6 +281,11 @@ def _invalid(old: Sequence[Row], new: Sequence[Row], names: tuple[str, str]) -> 
         NotCompared(model, "", f"invalid in {' and '.join(dict.fromkeys(where))}: {error}")
         for (model, error), where in found.items()
     ]
+
+
+def _warnings(row: Row) -> tuple[str, ...]:
+    value = row["warnings"]
+    return tuple(map(str, value)) if isinstance(value, tuple) else ()
 
 
 def _differences(pairs: Sequence[tuple[Row, Row]], columns: Iterable[str]) -> tuple[Difference, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import get_args
 
@@ -13,7 +14,7 @@ from tabulate import tabulate
 from hvt_bench.analysis.compare import Compared, Comparison, NotCompared
 from hvt_bench.analysis.judge import Verdict
 from hvt_bench.errors import RequestError, plural, unknown
-from hvt_bench.row import csv_text
+from hvt_bench.row import Value, csv_text
 
 EXPECTED_TO_SAY = 0.5  # verdicts by chance, from which on a reader is told of them
 JOINT_ERROR = 0.05  # the chance that any point at all is called changed, in the advice
@@ -60,6 +61,10 @@ def _remarks(comparison: Comparison) -> list[str]:
     remarks += [f"not compared: {_name(point)}: {point.reason}" for point in comparison.not_compared]
     remarks += [f"compared by force: {difference}" for difference in comparison.forced]
     remarks += [f"note: {difference}" for difference in comparison.noted]
+    for side in ("old", "new"):
+        doubts = Counter(doubt for point in comparison.compared for doubt in getattr(point, f"{side}_warnings"))
+        told = ", ".join(f"{doubt} at {plural(number, 'point')}" for doubt, number in doubts.most_common())
+        remarks += [f"doubtful: {side} rounds: {told}"] if doubts else []
     judged = sum(point.found.low is not None for point in comparison.compared)
     expected = (1 - comparison.confidence) * judged
     if expected >= EXPECTED_TO_SAY:
@@ -88,11 +93,11 @@ def _summary(comparison: Comparison) -> str:
 
 _FIELDS = (
     "model", "varies", "verdict", "reason", "ratio", "low", "high", "smallest_change_pct",
-    "old_ms", "new_ms", "old_rounds", "new_rounds",
+    "old_ms", "new_ms", "old_rounds", "new_rounds", "old_warnings", "new_warnings",
 )  # fmt: skip
 
 
-def _record(point: Compared | NotCompared) -> dict[str, str | int | float | None]:
+def _record(point: Compared | NotCompared) -> dict[str, Value]:
     """Return one point by _FIELDS; what has no verdict was not compared."""
     values = {**vars(point), **(vars(point.found) if isinstance(point, Compared) else {})}
     return {name: values.get(name) for name in _FIELDS}
