@@ -12,6 +12,7 @@ from hvt_bench.metrics.complexity import count
 from hvt_bench.models import FAMILIES, make_config
 from hvt_bench.row import COLUMNS
 from hvt_bench.table import read_table
+from tests.test_judge import normal, shares
 
 LONG_SWEEP = "sweeps/scaling.yaml"  # in its place, the docs test runs sweeps/smoke.yaml
 EXAMPLE = "reports/examples/scaling_cpu/run.csv"
@@ -61,7 +62,7 @@ def test_the_commands_of_readme_run_and_print_what_it_shows(readme, repository, 
         if "--time" in arguments:
             shown, printed = without_times(shown), printed._replace(out=without_times(printed.out))
         assert matches(shown, printed.out), f"$ {command}\nREADME shows\n{shown}\nit prints\n{printed.out}"
-    assert {"sweep", "plot", "check", "show"} <= set(seen)
+    assert {"sweep", "plot", "check", "show", "compare"} <= set(seen)
 
 
 def test_what_readme_shows_of_the_sweep_is_the_committed_run(readme, repository):
@@ -82,6 +83,27 @@ def test_what_readme_says_of_the_committed_run_is_in_it(readme, repository):
         f"{max(spreads):.0f} % apart, half of the points less than {statistics.median(spreads):.0f} %."
     )
     assert sentence in " ".join(readme.split())
+
+
+def test_what_readme_says_of_scripted_noise_is_so(readme):
+    one, slower, two, two_slower = (
+        shares(normal, percent, percent, factor) for percent in (1.0, 2.0) for factor in (1.0, 1.05)
+    )
+    sentence = (
+        f"With 1 % of noise between rounds (standard deviation), of 2,000 scripted pairs of 5 rounds {_false(one)} "
+        f"of unchanged points were called `FASTER` or `SLOWER` and {_share(one, 'UNSURE')} `UNSURE`; 5 % of added time "
+        f"was found in {_share(slower, 'SLOWER')}. With 2 % of noise: {_false(two)}, {_share(two, 'UNSURE')}, "
+        f"{_share(two_slower, 'SLOWER')}."
+    )
+    assert sentence in " ".join(readme.split())
+
+
+def _false(found):
+    return _share(found, "FASTER", "SLOWER")
+
+
+def _share(found, *verdicts):
+    return f"{100 * sum(found[verdict] for verdict in verdicts) / found.total():.0f} %"
 
 
 def test_the_committed_figure_is_drawn_from_the_committed_run(repository, tmp_path):

@@ -210,7 +210,6 @@ def test_a_rule_that_is_wrong_too_often_would_be_seen():
 
 
 def test_the_share_of_unsure_falls_with_the_noise():
-    """README says these."""
     unsure = {percent: shares(normal, percent, percent)["UNSURE"] / PAIRS for percent in (0.5, 1.0, 2.0)}
     assert unsure[0.5] < 0.01
     assert 0.35 < unsure[1.0] < 0.50
