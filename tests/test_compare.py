@@ -4,7 +4,7 @@ import pytest
 
 from hvt_bench.analysis.compare import HOW, MUST_AGREE, NOTED, WHAT, Compared, NotCompared, compare, verdicts_in
 from hvt_bench.errors import RequestError
-from hvt_bench.row import COLUMNS
+from hvt_bench.row import COLUMNS, csv_text
 from tests.rows import row, times
 
 NAMES = "old.csv", "new.csv"
@@ -210,11 +210,11 @@ def test_every_column_that_is_looked_at_exists():
 @pytest.mark.parametrize("name", MUST_AGREE)
 def test_different_devices_versions_and_protocols_are_refused(name):
     column = COLUMNS[name]
-    values = {str: ("A", "B"), int: (1, 2), float: (1.5, 2.5)}[column.kind]
+    values = {str: ("A", "B"), int: (1, 2), float: (1.5, 2.5), bool: (False, True)}[column.kind]
     old, new = ([row(**{name: value}), row(depth=6, **{name: value})] for value in values)
     with pytest.raises(RequestError) as caught:
         compare(old, new, NAMES)
-    difference = f"{name} {values[0]} -> {values[1]}"
+    difference = f"{name} {csv_text(values[0])} -> {csv_text(values[1])}"
     assert str(caught.value) == (
         f"old.csv -> new.csv: not measured alike: {difference}; "
         "measure both alike, or give --force to compare them all the same"

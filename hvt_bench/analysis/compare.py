@@ -24,7 +24,8 @@ HOW = tuple(name for name in columns_of(Point) if name not in (*WHAT, "axis"))
 
 MUST_AGREE = (
     *(name for name in HOW if name != "device"),  # an index: what is cuda:0 here can be cuda:1 there
-    "device_name", "driver_version", "torch_version", "cuda_version", "cpu_name", "hvt_bench_version",
+    "device_name", "power_limit_w", "driver_version", "torch_version", "cuda_version", "cudnn_version",
+    "fp32_precision", "cudnn_benchmark", "cpu_name", "hvt_bench_version",
 )  # fmt: skip
 """Where these differ, so may the times, whatever was changed; another version of hvt-bench may measure otherwise."""
 
