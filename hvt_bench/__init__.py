@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hvt_bench.sweep import load_sweep
     from hvt_bench.table import read_table
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = ["Complexity", "count", "create_model", "load_sweep", "parse_model", "read_table", "run_sweep"]
 

@@ -144,6 +144,8 @@ def sweep(
         raise RequestError(f"--memory-limit {memory_limit:g}: give MiB, more than 0 and less than {MAX_MIB:.0e}")
     if executor == "process" and memory_limit is None and (free := available_memory_mib()):
         memory_limit = USABLE_SHARE * free
+    if memory_limit is None and any(point.max_batch and point.device == "cpu" for point in plan.points):
+        raise RequestError("max_batch on a CPU needs a limit to run into: --memory-limit MIB, and --executor process")
     retried = _statuses(retry)
     events = run_sweep(plan, workers, out, fresh=fresh, retry=retried, memory_limit_mib=memory_limit, executed=executed)
     rows = _follow(plan, out, events)

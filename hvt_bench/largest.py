@@ -7,6 +7,8 @@ from collections.abc import Callable, Generator
 from hvt_bench.point import MAX_BATCH_SIZE, Point
 from hvt_bench.row import Sample
 
+SMALLER = 31 / 32  # of a batch that did not fit again is tried next
+
 
 def largest_batch(point: Point, attempt: Callable[[Point], Sample]) -> int | Sample:
     """Return the largest batch size with which `attempt` does not run out of memory, or the sample of a failure.
@@ -25,17 +27,18 @@ def largest_batch(point: Point, attempt: Callable[[Point], Sample]) -> int | Sam
             fits = max(fits, batch_size)
         try:
             batch_size = search.send(sample.status == "ok")
-        except StopIteration:
-            return fits or sample.model_copy(update={"values": {}})
+        except StopIteration as ended:
+            return ended.value or sample.model_copy(update={"values": {}})
 
 
-def batches_to_try(most: int = MAX_BATCH_SIZE) -> Generator[int, bool, None]:
-    """Yield batch sizes, each after being sent whether the one before fits, down to a difference of one image."""
+def batches_to_try(most: int = MAX_BATCH_SIZE) -> Generator[int, bool, int]:
+    """Yield batch sizes, each after being sent whether the one before fits; return the largest that does, else 0.
+
+    It is found to one image, and then tried again: at the edge a batch can fit once and not twice.
+    """
     fits, batch_size = 0, 1
-    while (yield batch_size):
+    while fits < most and (yield batch_size):
         fits = batch_size
-        if fits == most:
-            return
         batch_size = min(2 * fits, most)
     too_many = batch_size
     while too_many - fits > 1:
@@ -44,3 +47,6 @@ def batches_to_try(most: int = MAX_BATCH_SIZE) -> Generator[int, bool, None]:
             fits = batch_size
         else:
             too_many = batch_size
+    while fits and not (yield fits):
+        fits = min(fits - 1, int(SMALLER * fits))
+    return fits

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import re
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,11 +22,15 @@ from hvt_bench.metrics.complexity import count
 from hvt_bench.metrics.conditions import Witness
 from hvt_bench.metrics.latency import measure_latency
 from hvt_bench.metrics.memory import MIB, MemoryMeter
-from hvt_bench.metrics.passes import Passes, use_precision
+from hvt_bench.metrics.passes import Passes, load_optimizer, use_precision
 from hvt_bench.metrics.stopwatch import Stopwatch, make_stopwatch
 from hvt_bench.point import Point
 from hvt_bench.row import Sample, Status
 
+_NO_MEMORY = (  # of PyTorch, the C++ library, oneDNN, cuBLAS and cuDNN
+    "out of memory", "can't allocate memory", "bad_alloc", "enough memory", "could not create a primitive",
+    "alloc_failed",
+)  # fmt: skip
 _NO_KERNEL = ("No available kernel", "No viable backend for scaled_dot_product_attention")  # CUDA's words and the CPU's
 
 
@@ -69,16 +75,18 @@ def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:
     """
     point = visit.point
     found: dict[str, Any] = {}
-    with _sampling(point, visit.round, found, visit.attempt) as sample:
+    with _sampling(point, visit.round, found, visit.attempt) as sample, contextlib.ExitStack() as cleanup:
         if visit.memory_limit_mib is not None and point.device == "cpu":
             _limit_address_space(visit.memory_limit_mib)
         torch.set_num_threads(point.num_threads)
         use_precision(point.dtype)
         point.config.prepare()
+        if point.mode == "train":
+            load_optimizer()
         meter = apparatus.meter(point.device)
         stopwatch = apparatus.stopwatch(point.device)
         passes = apparatus.passes(point)
-        compile_s = _compile(passes, stopwatch) if point.compile else None
+        compile_s = _compile(passes, stopwatch, cleanup) if point.compile else None
         if "memory" in visit.metrics:
             found["memory"] = meter.measure(passes.model, passes)
         if "latency" in visit.metrics:
@@ -90,18 +98,23 @@ def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:
     return sample()
 
 
-def _compile(passes: Passes, stopwatch: Stopwatch) -> float:
-    """Make the first pass, which compiles the network, and return its seconds."""
-    from torch._inductor import config  # takes a second
+def _compile(passes: Passes, stopwatch: Stopwatch, cleanup: contextlib.ExitStack) -> float:
+    """Make the first pass, which compiles the network, and return its seconds; nothing compiled before is found.
 
-    config.force_disable_caches = True  # or the time would be that of reading a file
+    What it writes is gone after `cleanup`.
+    """
+    from torch._inductor.async_compile import shutdown_compile_workers  # takes a second
+
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = cleanup.enter_context(tempfile.TemporaryDirectory())
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says that a CPU machine has no CUDA
     stopwatch.synchronize()
     start = stopwatch.now()
     with warnings.catch_warnings(action="ignore"):  # compiling warns of itself: of caches, of cores it could use
         passes()
     stopwatch.synchronize()
-    return stopwatch.now() - start
+    seconds = stopwatch.now() - start
+    shutdown_compile_workers()  # they would outlive this process for a moment, and complain
+    return seconds
 
 
 @contextlib.contextmanager
@@ -149,7 +162,7 @@ def is_out_of_memory(failure: BaseException) -> bool:
     if isinstance(failure, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(failure).lower()
-    return any(sign in text for sign in ("out of memory", "can't allocate memory", "bad_alloc", "enough memory"))
+    return any(sign in text for sign in _NO_MEMORY)
 
 
 def _limit_address_space(limit_mib: float) -> None:

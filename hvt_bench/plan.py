@@ -6,11 +6,20 @@ import random
 from collections.abc import Sequence
 
 from hvt_bench.measure import Visit
+from hvt_bench.metrics.conditions import throttled
 from hvt_bench.point import Point
+from hvt_bench.row import Sample
 from hvt_bench.sweep import Sweep
 from hvt_bench.table import Run
 
 WINDOW = 20  # points whose rounds are interleaved: drift shows as spread, and a killed sweep has finished rows
+MAX_ATTEMPTS = 3  # at a round in which the GPU was throttled
+
+
+def wants_another_attempt(sample: Sample) -> bool:
+    """Say whether a round is to be measured again, because the GPU was throttled."""
+    seen = sample.values.get("conditions")
+    return sample.status == "ok" and seen is not None and throttled(seen) and sample.attempt < MAX_ATTEMPTS
 
 
 def plan_visits(
@@ -33,7 +42,10 @@ def plan_visits(
         missing[point.point_id] = {
             number
             for number in asked
-            if number not in found or number in failed or any(metric not in found[number].values for metric in timed)
+            if number not in found
+            or number in failed
+            or any(metric not in found[number].values for metric in timed)
+            or wants_another_attempt(found[number])
         }
     order = random.Random(seed)
     points = [point for point in sweep.points if missing.get(point.point_id)]
@@ -43,7 +55,9 @@ def plan_visits(
         window = points[first : first + WINDOW]
         for number in sorted(set().union(*(missing[point.point_id] for point in window))):
             order.shuffle(window)
-            visits += [
-                Visit(point, number, timed, memory_limit_mib) for point in window if number in missing[point.point_id]
-            ]
+            for point in window:
+                if number in missing[point.point_id]:
+                    known = found_earlier.get(point.point_id, {}).get(number)
+                    attempt = known.attempt + 1 if known is not None and wants_another_attempt(known) else 1
+                    visits.append(Visit(point, number, timed, memory_limit_mib, attempt))
     return to_count, visits

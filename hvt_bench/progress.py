@@ -121,4 +121,5 @@ def _finding(sample: Sample) -> str:
     if "latency" in sample.values:
         passes = sorted(sample.values["latency"]["pass_ms"])
         return f"{passes[len(passes) // 2]:.3g} ms"
-    return f"{sample.values['memory']['peak_memory_mib']:.0f} MiB"
+    peak = sample.values["memory"]["peak_memory_mib"]
+    return "a peak below the weights" if peak is None else f"{peak:.0f} MiB"

@@ -17,15 +17,13 @@ from hvt_bench.errors import HvtBenchError, WorkerTimeoutError
 from hvt_bench.executors.base import Executor
 from hvt_bench.largest import largest_batch
 from hvt_bench.measure import Visit, count_point, measure_round, utc_now
-from hvt_bench.metrics.conditions import throttled
 from hvt_bench.output import check_writable, journal_of, make_way
-from hvt_bench.plan import plan_visits
+from hvt_bench.plan import plan_visits, wants_another_attempt
 from hvt_bench.point import Point
 from hvt_bench.row import Row, Sample, Status
 from hvt_bench.sweep import Sweep
 from hvt_bench.table import Journal, Run, held, in_turn, write_table
 
-MAX_ATTEMPTS = 3  # at a round in which the GPU was throttled
 WRITE_EVERY_S = 5.0
 DESCRIBE_LIMIT_S = 120.0  # a driver that does not answer is an error, not a program that waits
 Place = TypeVar("Place", Point, Visit)  # a counting or a round
@@ -156,12 +154,17 @@ def _describe(sweep: Sweep, executor: Executor, describe: Callable[[str], Enviro
 
 
 def _enter_cells(sweep: Sweep, run: Run, journal: Journal) -> None:
-    """Put the cells into the journal that it does not hold yet, or holds otherwise."""
+    """Put the cells into the journal that it does not hold yet, or holds otherwise.
+
+    The largest batch of a point that was found before stays, unless not even that did fit.
+    """
     new = []
+    too_large = {sample.point_id for sample in run.samples.values() if sample.status == "oom"}
     for cell in sweep.cells:
         columns = cell.columns()
-        if isinstance(cell, Point) and cell.max_batch:  # what was found before stays
-            columns["batch_size"] = run.cells.get(cell.point_id, {}).get("batch_size")
+        if isinstance(cell, Point) and cell.max_batch:
+            known = run.cells.get(cell.point_id, {}) if cell.point_id not in too_large else {}
+            columns["batch_size"] = known.get("batch_size")
         if run.cells.get(cell.point_id) != columns:
             run.cells[cell.point_id] = columns
             new.append(columns)
@@ -265,9 +268,9 @@ def _measure(
                 yield visit
 
     for visit, sample in _visited(executor, measure, pending()):
-        if sample.status != "ok":
+        if sample.status != "ok" and visit.attempt == 1:
             failed.add(sample.point_id)
-        elif "conditions" in sample.values and throttled(sample.values["conditions"]) and visit.attempt < MAX_ATTEMPTS:
+        elif wants_another_attempt(sample):
             queue.append(replace(visit, attempt=visit.attempt + 1))
         _keep(sample, run, journal)
         writer.write_if_due()

@@ -48,11 +48,16 @@ class Run:
     """By point: where its latest sample was found."""
 
     def add(self, sample: Sample) -> None:
-        """Keep a sample, found just now; of a round measured again, what only the earlier visit measured stays."""
+        """Keep a sample, found just now; of a round measured again, what only the earlier visit measured stays.
+
+        Where a round went well and is measured again only since the GPU was throttled, a failure does not replace it.
+        """
         self.found_in[sample.point_id] = self.environments[self.cells[sample.point_id]["device"]]
         key = sample.point_id, sample.round
         earlier = self.samples.get(key)
-        if earlier is not None and earlier.status == sample.status == "ok":
+        if earlier is not None and earlier.status == "ok" and sample.status != "ok" and sample.attempt > 1:
+            sample = earlier.model_copy(update={"attempt": sample.attempt})
+        elif earlier is not None and earlier.status == sample.status == "ok":
             sample = sample.model_copy(update={"values": {**earlier.values, **sample.values}})
         self.samples[key] = sample
 

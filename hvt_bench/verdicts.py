@@ -6,8 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hvt_bench.models import yaml_text
+from hvt_bench.point import SWEEPABLE
+
 NOISY_PCT = 10.0  # between rounds; pyperf calls a deviation of 10 % of the mean unstable
 OTHER_LOAD_PCT = 5.0  # of the cores
+LOW_CPU_SHARE_PCT = 60.0
 SLOW_FIRST = 1.05  # times the slowest of the other rounds
 COARSE = 100  # steps of the clock are a pass that it can time to 1 %
 LAUNCH_BOUND = 0.7  # of a pass is all that the device works
@@ -37,6 +41,11 @@ def _slow_first(row: Values) -> float:
     first, *others = row.get("latency_ms_rounds") or (0.0,)
     slower = first / max(others) if len(others) > 1 else 0.0
     return slower if slower > SLOW_FIRST else 0.0
+
+
+def _low_share(row: Values) -> float:
+    share = row.get("cpu_share_pct")
+    return 100 - share if row.get("device") == "cpu" and share is not None and share < LOW_CPU_SHARE_PCT else 0.0
 
 
 def _coarse(row: Values) -> float:
@@ -70,6 +79,11 @@ WARNINGS = {
         lambda row: f"other processes took {row['other_load_pct']:.0f} % of the cores",
         "Close them, or measure where nothing else runs",
     ),
+    "low_cpu_share": Warning_(
+        _low_share,
+        lambda row: f"this process had {row['cpu_share_pct']:.0f} % of its {row['num_threads']} cores",
+        "A limit on CPU time, other load, or a network too small for its threads; lower num_threads, raise batch_size",
+    ),
     "slow_first_round": Warning_(
         _slow_first,
         lambda row: f"its first round took {_slow_first(row):.2f} x the slowest of the others",
@@ -101,17 +115,19 @@ def warnings_of(row: Values) -> tuple[str, ...]:
 def summary(rows: Sequence[Values]) -> list[str]:
     """Return a line for each kind of warning among `rows`: how many, the worst, its likely cause, what to try."""
     timed = [row for row in rows if row["latency_ms"] is not None]
+    varying = [name for name in SWEEPABLE if len({row.get(name) for row in timed}) > 1]
     lines = []
     for name, warning in WARNINGS.items():
         doubtful = [row for row in timed if name in (row["warnings"] or ())]
         if doubtful:
             worst = max(doubtful, key=warning.badness)
             many = f"{len(doubtful)} of {len(timed)} points, the worst " if len(timed) > 1 else ""
-            lines.append(f"{name}: {many}{_label(worst)}: {warning.seen(worst)}. {warning.advice}.")
+            lines.append(f"{name}: {many}{_label(worst, varying)}: {warning.seen(worst)}. {warning.advice}.")
     return lines
 
 
-def _label(row: Values) -> str:
-    axis = row["axis"]
-    place = f" {axis}={row[axis]}" if axis and axis in row else ""
-    return f"{row['model']}{place} ({row['point_id']})"
+def _label(row: Values, varying: Sequence[str]) -> str:
+    """Name a point by its model, its place on its axis, what else varies, and its id."""
+    axis = [row["axis"]] if row["axis"] and row["axis"] in row else []
+    places = [f" {name}={yaml_text(row[name])}" for name in dict.fromkeys([*axis, *varying])]
+    return f"{row['model']}{''.join(places)} ({row['point_id']})"

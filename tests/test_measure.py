@@ -148,6 +148,19 @@ def test_a_kernel_that_the_device_lacks_is_invalid():
     )
 
 
+TRAINED = """
+from hvt_bench.measure import Visit, measure_round
+from tests.test_measure import point
+sample = measure_round(Visit(point(mode="train"), 0, ("memory",)))
+print(sample.values["memory"]["peak_memory_mib"])
+"""
+
+
+def test_what_the_first_step_of_a_process_imports_is_no_memory_of_the_network():
+    done = subprocess.run([sys.executable, "-c", TRAINED], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 20  # 0.5 MiB of weights; torch._dynamo takes 75
+
+
 COMPILED = """
 from hvt_bench.measure import Visit, measure_round
 from tests.test_measure import point

@@ -78,6 +78,18 @@ def test_all_kernels_and_checkpointing_train_the_same_network(attention):
             torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "amp_float16", "amp_bfloat16"])
+def test_every_step_is_a_real_one(dtype):
+    """In float16 AdamW's own eps is 0; a GradScaler of PyTorch's own scale skips its first steps."""
+    run = passes("deit_tiny:depth=2,img_size=64", mode="train", dtype=dtype, batch_size=1)
+    for _ in range(3):
+        before = run.model.head.weight.detach().clone()
+        run()
+        assert not torch.equal(before, run.model.head.weight)
+    assert len(run.optimizer.state) == len(list(run.model.parameters()))
+    assert all(torch.isfinite(p).all() for p in run.model.parameters())
+
+
 def test_checkpointing_enters_each_block_twice():
     for checkpointing, times in ((False, 1), (True, 2)):
         run = passes(mode="train", checkpointing=checkpointing)

@@ -365,7 +365,7 @@ def test_the_largest_batch_is_found_once_and_then_measured(path):
     events = go(sweep, path, fits(5, asked))
     assert [type(e) for e in events] == [Started, Counted, Fitted, Measured, Measured, Finished]
     assert events[2].point.batch_size == 5
-    assert asked == [(n, ("memory",)) for n in (1, 2, 4, 8, 6, 5)] + [(5, ("memory", "latency"))] * 2
+    assert asked == [(n, ("memory",)) for n in (1, 2, 4, 8, 6, 5, 5)] + [(5, ("memory", "latency"))] * 2
     (row,) = read_table(path)
     assert (row["batch_size"], row["max_batch"], row["status"], row["rounds"]) == (5, True, "ok", 2)
     asked.clear()
@@ -418,6 +418,44 @@ def test_a_throttled_round_is_measured_again_after_the_others_and_said(path):
     assert (row["rounds"], row["remeasured"]) == (3, 1)
     lines = [json.loads(line) for line in journal_of(path).read_text().splitlines()]
     assert sum("sample" in line for line in lines) == 5  # all that was found stays in the journal
+
+
+def test_a_throttled_round_is_measured_again_after_a_stop(path):
+    seen = []
+    sweep = make_sweep(depths=(2,), rounds=2)
+    events = run_sweep(sweep, make_executor("inline"), path, throttles(1, seen), describe=describe)
+    while seen != [(0, 1), (1, 1)]:
+        next(events)
+    events.close()
+    go(sweep, path, throttles(1, seen))
+    assert seen == [(0, 1), (1, 1), (0, 2)]
+    assert read_table(path)[0]["remeasured"] == 1
+
+
+def test_a_second_attempt_that_fails_does_not_cost_the_first(path):
+    def measure(visit):
+        sample = throttles(1, [])(visit)
+        if visit.attempt == 1:
+            return sample
+        return sample.model_copy(update={"status": "oom", "error": "no room", "values": {}})
+
+    go(make_sweep(depths=(2,), rounds=2), path, measure)
+    (row,) = read_table(path)
+    assert (row["status"], row["rounds"], row["latency_samples"], row["remeasured"]) == ("ok", 2, 6, 1)
+    assert "throttled" in row["warnings"]
+
+
+def test_a_largest_batch_that_did_not_fit_is_looked_for_again(path):
+    def full(visit):
+        if visit.metrics == ("memory",):
+            return fake_measure(visit)
+        return fake_measure(visit).model_copy(update={"status": "oom", "error": "no room", "values": {}})
+
+    sweep = make_sweep(depths=(2,), max_batch=True)
+    go(sweep, path, lambda visit: fits(4, [])(visit) if visit.metrics == ("memory",) else full(visit))
+    assert [(row["batch_size"], row["status"]) for row in read_table(path)] == [(4, "oom")]
+    go(sweep, path, fits(3, []), retry=["oom"])
+    assert [(row["batch_size"], row["status"]) for row in read_table(path)] == [(3, "ok")]
 
 
 def test_a_gpu_that_stays_hot_is_tried_three_times(path):

@@ -7,6 +7,9 @@ GOOD = {
     "point_id": "abc",
     "model": "hvt_s_1",
     "axis": "depth",
+    "device": "cpu",
+    "num_threads": 2,
+    "cpu_share_pct": 95.0,
     "depth": 12,
     "latency_ms": 10.0,
     "latency_ms_rounds": (10.0, 10.1, 9.9),
@@ -39,6 +42,11 @@ BAD = {  # changes, and what is said of them
     "other_load": (
         {"other_load_pct": 31.0},
         "other processes took 31 % of the cores. Close them, or measure where nothing else runs.",
+    ),
+    "low_cpu_share": (
+        {"cpu_share_pct": 20.0},
+        "this process had 20 % of its 2 cores. A limit on CPU time, other load, or a network too small for its "
+        "threads; lower num_threads, raise batch_size.",
     ),
     "slow_first_round": (
         {"latency_ms_rounds": (12.0, 10.0, 9.0)},
@@ -97,6 +105,8 @@ def test_each_warning_says_what_was_seen_the_likely_cause_and_what_to_try(name):
         {"resolution_ms": 0.0},
         {"throttle_reasons": ""},
         {"converged": None},
+        {"cpu_share_pct": 60.0},
+        {"device": "cuda:0", "cpu_share_pct": 10.0},
     ],
 )
 def test_what_is_just_well_is_not_warned_of(changes):
@@ -108,6 +118,11 @@ def test_many_rows_make_one_line_which_names_the_worst():
     rows = [judged(latency_spread_pct=12.0), judged(latency_spread_pct=40.0, depth=18), judged(), failed]
     (line,) = summary(rows)
     assert line.startswith("noisy: 2 of 3 points, the worst hvt_s_1 depth=18 (abc): its rounds are 40 % apart. ")
+
+
+def test_what_varies_among_the_points_names_them():
+    rows = [judged(compile=True, converged=False), judged(compile=False)]
+    assert summary(rows)[0].startswith("not_converged: 1 of 2 points, the worst hvt_s_1 depth=12 compile=true (abc): ")
 
 
 def test_a_point_at_the_centre_is_named_by_its_model():

@@ -1,12 +1,13 @@
 """How long a pass takes, and how many images a second pass through.
 
 A round: build, warm up, time single passes until they are stable, time blocks of passes, and, on a GPU, passes that
-the host does not hold up. Stable means that the medians of the first and the second half of the passes agree; this is
-a rule for stopping and no confidence interval, which only whole rounds can give.
+the host does not hold up. Stable means that the medians of the first and the second half of the passes agree, at two
+looks in a row; this is a rule for stopping and no confidence interval, which only whole rounds can give.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +24,8 @@ MIN_BLOCKS = 3
 BLOCK_S = 0.010  # an unsynchronised block is at least this long, so that its two ends do not matter
 FILL = 1.25  # of BLOCK_S is aimed at, since passes differ
 BLOCKS_SHARE = 1 / 8  # of min_time_s goes to the blocks of `throughput_img_s`, and as much to `device_latency_ms`
-LOOK_AGAIN = 1 / 4  # of min_time_s goes by before passes that were not stable are looked at again
+LOOK_AGAIN = 1 / 4  # of min_time_s goes by between two looks at whether passes are stable
+STABLE_LOOKS = 2  # in a row, so that chance does not end a round
 DIGITS = 6  # of a time in milliseconds: nanoseconds
 
 DeviceLatencySource = Literal["graph", "queue"]
@@ -145,7 +147,8 @@ def measure_latency(
     }
     if phases:
         found["phase_ms"] = {name: _ms(times) for name, times in zip(PHASES, zip(*phases, strict=True), strict=True)}
-    if recorded := stopwatch.recorded(run, graph=protocol.mode == "infer"):
+    scaled = protocol.mode == "train" and protocol.dtype == "amp_float16"  # GradScaler waits for the device
+    if recorded := None if scaled else stopwatch.recorded(run, graph=protocol.mode == "infer"):
         found["device_source"], device_s = recorded
         in_block, blocks, _ = _blocks(device_s, float(np.median(passes)), protocol)
         found["device_ms"] = _ms([seconds / in_block for seconds in blocks])
@@ -167,44 +170,48 @@ def _single_passes(
     """Return the seconds of each pass and of its phases, and whether they were stable when it was time to stop."""
     found: list[float] = []
     phases: list[tuple[float, ...]] = []
-    look_at = protocol.min_time_s
-    total = 0.0
+    look_at = (1 - LOOK_AGAIN) * protocol.min_time_s
+    total, stable_looks = 0.0, 0
     while True:
-        seconds, parts = _one_pass(run, stopwatch)
+        seconds, parts = _one_pass(run, stopwatch, phased=protocol.mode == "train")
         found.append(seconds)
         phases += [parts] if parts else []
         total += seconds
         if len(found) < MIN_PASSES or total < look_at:
             continue
-        if (stable := is_stable(found, protocol.stable_pct)) or total >= protocol.max_time_s:
-            return found, phases, stable
+        stable_looks = stable_looks + 1 if is_stable(found, protocol.stable_pct) else 0
+        if total >= protocol.min_time_s and (stable_looks >= STABLE_LOOKS or total >= protocol.max_time_s):
+            return found, phases, stable_looks >= STABLE_LOOKS
         look_at = min(total + LOOK_AGAIN * protocol.min_time_s, protocol.max_time_s)
 
 
-def _one_pass(run: Pass, stopwatch: Stopwatch) -> tuple[float, tuple[float, ...]]:
-    """Return the seconds of a pass that is waited for, and of each of its phases, on the device."""
+def _one_pass(run: Pass, stopwatch: Stopwatch, phased: bool = False) -> tuple[float, tuple[float, ...]]:
+    """Return the seconds of a pass that is waited for, and, of a `phased` one, of each phase on the device."""
     marks = []
     stopwatch.synchronize()
     start = stopwatch.now()
-    first = stopwatch.mark()
-    run(lambda: marks.append(stopwatch.mark()))
+    if phased:
+        marks.append(stopwatch.mark())
+        run(lambda: marks.append(stopwatch.mark()))
+    else:
+        run()
     stopwatch.synchronize()
     seconds = stopwatch.now() - start
-    return seconds, tuple(map(stopwatch.between, [first, *marks], marks))
+    return seconds, tuple(stopwatch.between(a, b) for a, b in itertools.pairwise(marks))
 
 
 def _blocks(block_s: Callable[[int], float], pass_s: float, protocol: Protocol) -> tuple[int, list[float], int]:
     """Return how many passes fill a block of BLOCK_S, the seconds of each block, and the passes made in all."""
     in_block = max(1, int(np.ceil(FILL * BLOCK_S / pass_s)))
-    found = [block_s(in_block)]
-    too_short = 0
-    while found[-1] < BLOCK_S:  # without waiting, passes go faster
-        too_short += in_block
-        in_block = max(in_block + 1, int(np.ceil(FILL * in_block * BLOCK_S / found[-1])))
-        found = [block_s(in_block)]
+    found: list[float] = []
+    made = 0
     while len(found) < MIN_BLOCKS or sum(found) < BLOCKS_SHARE * protocol.min_time_s:
         found.append(block_s(in_block))
-    return in_block, found, too_short + in_block * len(found)
+        made += in_block
+        if found[-1] < BLOCK_S:  # without waiting, passes go faster: begin again with longer blocks
+            in_block = max(in_block + 1, int(np.ceil(FILL * in_block * BLOCK_S / found[-1])))
+            found = []
+    return in_block, found, made
 
 
 def _ms(seconds: Sequence[float]) -> list[float]:

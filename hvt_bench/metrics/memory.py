@@ -17,6 +17,7 @@ from hvt_bench.nvml import Gpu
 from hvt_bench.records import Column
 
 MIB = 2**20
+INEXACT = MIB  # so far off the sizes can be that Linux gives of a process
 
 
 class Memory(Metric):
@@ -24,14 +25,15 @@ class Memory(Metric):
 
     weights_mib: Annotated[float, Column("parameters and buffers of the network", "MiB", "weights")]
     peak_memory_mib: Annotated[
-        float,
+        float | None,
         Column(
             "peak while a pass runs, weights included; the largest of the rounds. CUDA: of what PyTorch's allocator "
-            "gave out; CPU: of what was resident and not read from files, over what was before the network was built",
+            "gave out; CPU: of what was resident and not read from files, over what was before the network was built; "
+            "empty where that is less than the weights, as in a process that is not fresh",
             "MiB",
             "peak memory",
         ),
-    ]
+    ] = None
     reserved_memory_mib: Annotated[
         float | None,
         Column(
@@ -78,6 +80,7 @@ class MemoryMeter:
         optimiser. The peaks of building, casting and compiling the network are forgotten with it; on a CPU, what the
         compiler keeps resident is not.
         """
+        held = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
         run()
         if self._device.startswith("cuda"):
             found = self._on_cuda(run)
@@ -89,8 +92,10 @@ class MemoryMeter:
             run()
             peak = _process_peak()
             over = peak - _from_files() - self._before
-            found = {"peak_memory_mib": over / MIB, "process_memory_mib": peak / MIB}
-        held = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+            found = {
+                "peak_memory_mib": over / MIB if over >= held - INEXACT else None,
+                "process_memory_mib": peak / MIB,
+            }
         return {"weights_mib": held / MIB, **found}
 
     def _on_cuda(self, run: Callable[[], object]) -> dict[str, float | int | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -20,6 +20,7 @@ from hvt_bench.models.layers import Recipe, blocks_made_by
 from hvt_bench.point import Point
 
 SEED = 0
+INIT_SCALE = 128.0  # PyTorch's 65536 overflows at first, so that the first steps would leave the weights as they are
 PHASES = ("forward", "backward", "step")
 """Of a training step, in order."""
 
@@ -53,8 +54,8 @@ class Passes:
         self._run: Callable[..., Any] = torch.compile(self.model) if point.compile else self.model
         self._labels: list[Tensor] = []
         if point.mode == "train":
-            self.optimizer = torch.optim.AdamW(self.model.parameters())
-            self._scaler = torch.amp.GradScaler(self._kind, enabled=point.dtype == "amp_float16")
+            self.optimizer = _adamw(self.model.parameters(), weights)
+            self._scaler = torch.amp.GradScaler(self._kind, init_scale=INIT_SCALE, enabled=point.dtype == "amp_float16")
 
     def __call__(self, mark: Callable[[], object] = lambda: None) -> None:
         """Make one pass, without waiting for the device; in training, `mark` is called as each of PHASES ends."""
@@ -99,6 +100,18 @@ class Passes:
         if not losses:
             raise UnsupportedError("the network puts out no tensor of floating-point numbers, so it cannot be trained")
         return torch.stack(losses).sum()
+
+
+def _adamw(weights: Iterable[nn.Parameter], dtype: torch.dtype) -> torch.optim.AdamW:
+    """Return AdamW as PyTorch has it; in float16, where its eps of 1e-8 is 0 and all would be NaN, with 1e-4."""
+    return torch.optim.AdamW(weights, eps=1e-4 if dtype == torch.float16 else 1e-8)
+
+
+def load_optimizer() -> None:
+    """Make a step of AdamW: the first one of a process imports what no measurement of memory should hold."""
+    weight = nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    _adamw([weight], torch.float32).step()
 
 
 def use_precision(dtype: str) -> None:
