@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from hvt_bench.errors import UnsupportedError
-from hvt_bench.metrics.passes import PHASES, Passes, use_precision
+from hvt_bench.metrics.passes import PHASES, Passes, network, use_precision
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
 
@@ -47,6 +47,30 @@ def test_a_forward_pass_keeps_no_gradients_and_marks_nothing():
     assert not marks
     assert not run.model.training
     assert not any(p.requires_grad for p in run.model.parameters())
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_a_network_on_meta_is_the_one_that_passes_would_build(attention):
+    point = Point(
+        model="m", config=parse_model(TINY), device="cpu", batch_size=2, warmup_s=0.0, mode="train",
+        attention=attention, checkpointing=True,
+    )  # fmt: skip
+    on_meta, built = network(point, on_meta=True), Passes(point).model
+    assert all(weight.is_meta for weight in on_meta.parameters())
+    assert {key: w.shape for key, w in on_meta.named_parameters()} == {k: w.shape for k, w in built.named_parameters()}
+    assert (
+        [block.attn.path for block in on_meta.blocks] == [block.attn.path for block in built.blocks] == [attention] * 2
+    )
+    assert "forward" in vars(on_meta.blocks[0])  # the one that computes again
+
+
+def test_a_network_that_is_given_is_the_one_that_passes_go_through():
+    point = Point(model="m", config=parse_model(TINY), device="cpu", batch_size=2, warmup_s=0.0)
+    given = network(point)
+    run = Passes(point, model=given)
+    assert run.model is given
+    assert not run.model.training
+    run()
 
 
 def test_a_training_step_marks_each_phase_and_moves_the_weights():

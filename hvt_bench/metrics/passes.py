@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from hvt_bench.errors import UnsupportedError
-from hvt_bench.models.config import ModelConfig
 from hvt_bench.models.layers import Recipe, blocks_made_by
 from hvt_bench.point import Point
 
@@ -35,8 +34,8 @@ KERNELS = {
 class Passes:
     """A network with random weights, random images for it, and how they go through it; calling it makes one pass."""
 
-    def __init__(self, point: Point, device: str | None = None) -> None:
-        """Build the network, on `device` if that is not the point's.
+    def __init__(self, point: Point, device: str | None = None, model: nn.Module | None = None) -> None:
+        """Build the network, on `device` if that is not the point's; or take `model`, which is as it would be built.
 
         Raises UnsupportedError where the network cannot do what the point asks.
         """
@@ -45,9 +44,10 @@ class Passes:
         self._kind = device.partition(":")[0]
         amp = point.dtype.removeprefix("amp_")
         self._amp: torch.dtype | None = getattr(torch, amp) if amp != point.dtype else None
-        weights = torch.float32 if self._amp or point.dtype == "tf32" else getattr(torch, point.dtype)
+        weights = weights_format(point)
         torch.manual_seed(SEED)
-        model = _build(point.config, point).to(device=device, dtype=weights)
+        if model is None:
+            model = network(point).to(device=device, dtype=weights)
         self.model = model.train() if point.mode == "train" else model.eval().requires_grad_(False)
         shapes = point.config.input_shapes(point.batch_size)
         self.images = [torch.randn(shape).to(device=device, dtype=weights) for shape in shapes]
@@ -125,11 +125,22 @@ def use_precision(dtype: str) -> None:
         part.fp32_precision = "tf32" if dtype == "tf32" else "ieee"
 
 
-def _build(config: ModelConfig, point: Point) -> nn.Module:
+def weights_format(point: Point) -> torch.dtype:
+    """Return the number format of weights and images."""
+    return torch.float32 if point.dtype == "tf32" or point.dtype.startswith("amp_") else getattr(torch, point.dtype)
+
+
+def network(point: Point, on_meta: bool = False) -> nn.Module:
+    """Build the network of a point, in float32; `on_meta`, without memory for its weights.
+
+    Raises UnsupportedError where it cannot do what the point asks.
+    """
+    config = point.config
+    build = config.build_on_meta if on_meta else config.build
     if not point.checkpointing:
-        return config.build(point.model_attention)
+        return build(point.model_attention)
     with blocks_made_by(_checkpointed_block):
-        model = config.build(point.model_attention)
+        model = build(point.model_attention)
     if config.outside:
         switch: Any = getattr(model, "set_grad_checkpointing", None)  # as timm calls it
         if switch is None:

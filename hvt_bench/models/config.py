@@ -29,10 +29,10 @@ class ModelConfig(Record):
         """Build the network, randomly initialised, in training mode."""
         raise NotImplementedError
 
-    def build_on_meta(self) -> nn.Module:
+    def build_on_meta(self, attention: Attention = "sdpa") -> nn.Module:
         """Build the network without memory for its weights, which are on `meta`."""
         with torch.device("meta"):
-            return self.build()
+            return self.build(attention)
 
     def prepare(self) -> None:
         """Load what building needs, so that a measurement of building does not hold it."""

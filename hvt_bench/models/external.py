@@ -116,16 +116,16 @@ class ExternalConfig(ModelConfig):
             raise ConfigError(f"{self.target} returned a {type(network).__name__}; a network is a torch.nn.Module")
         return network
 
-    def build_on_meta(self) -> nn.Module:
+    def build_on_meta(self, attention: Attention = "sdpa") -> nn.Module:
         """Build on `meta`, or, where the constructor reads values of tensors, on the CPU."""
         self.prepare()  # or tensors that the module makes for itself would be on `meta` for good
         try:
-            return super().build_on_meta()
+            return super().build_on_meta(attention)
         except ConfigError as error:
             if "meta" not in str(error.__cause__).lower():
                 raise
         with torch.random.fork_rng(devices=[]):
-            return self.build()
+            return self.build(attention)
 
     def input_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
         """`input_shapes` as given, else one image: by the arguments, by timm's settings, else 3 x 224 x 224."""
