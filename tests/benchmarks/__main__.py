@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import counting, repeatability, show, startup
+from tests.benchmarks import counting, estimate, repeatability, show, startup
 
-BENCHMARKS = {"startup": startup.run, "show": show.run, "counting": counting.run, "repeatability": repeatability.run}
+BENCHMARKS = {
+    "startup": startup.run,
+    "show": show.run,
+    "counting": counting.run,
+    "estimate": estimate.run,
+    "repeatability": repeatability.run,
+}
 
 
 def main() -> int:
