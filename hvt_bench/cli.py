@@ -214,6 +214,26 @@ def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:
         raise typer.Exit(1)
 
 
+@app.command(rich_help_panel=MEASURE)
+def estimate(
+    model: Annotated[
+        str, typer.Argument(help="A variant or family, such as deit_base; timm:NAME; package.module:factory.")
+    ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="Fields of the network or the protocol, such as batch_size=256.", metavar="KEY=VALUE..."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> None:
+    """Estimate the memory of a pass from shapes, and say which GPUs it fits; needs no GPU.
+
+    Example: hvt-bench estimate deit_base batch_size=256 mode=train
+    """
+    from hvt_bench.cards import describe
+
+    typer.echo(describe(model, changes or [], form))
+
+
 # --- look -----------------------------------------------------------------------------------------------------------
 
 

@@ -332,6 +332,60 @@ def test_the_profiler_says_nothing_of_its_own(tmp_path):
     assert {line.split(",")[0] for line in ran.stdout.splitlines()} > {"operator", "linear", "gelu", "layer_norm"}
 
 
+def test_estimate(run):
+    code, out, err = run("estimate", "deit_tiny", "depth=2", "batch_size=3700", "mode=train", "dtype=amp_bfloat16")
+    assert (code, err) == (0, "")
+    assert (
+        out
+        == """\
+deit_tiny depth=2 (family vit)
+device=cuda:0  dtype=amp_bfloat16  batch_size=3700  mode=train  attention=sdpa  compile=false  checkpointing=false
+
+at the peak           MiB
+---------------  --------
+weights               4.8
+gradients             0.7
+optimizer state       9.7
+images            2,124.6
+activations      12,581.6
+estimate         14,721.4
+
+   card  this pass
+-------  -----------
+ 16 GiB  tight
+ 24 GiB  fits
+ 40 GiB  fits
+ 80 GiB  fits
+141 GiB  fits
+
+attention  as one fused kernel, without N x N weights
+estimate   tensors that live at once, from shapes; no workspaces, no fragmentation, no CUDA context
+fits       with 10 % of the card and 1 GiB free for these; tight: with less
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["deit_tiny", "batch_sise=2"],
+            "family vit: unknown key 'batch_sise'; did you mean 'batch_size' or 'patch_size'?",
+        ),
+        (["deit_tiny", "--format", "csv"], "--format: unknown format 'csv'; known: json, table"),
+    ],
+)
+def test_an_estimate_of_what_cannot_be_meant_is_exit_2(run, arguments, sentence):
+    assert run("estimate", *arguments) == (2, "", f"error: {sentence}\n")
+
+
+def test_an_estimate_of_code_that_needs_values_is_exit_1(run, small):
+    (small / "picks_of_cli.py").write_text(PICKS)
+    code, out, err = run("estimate", "picks_of_cli:Picks", "input_shapes=[[4]]")
+    assert (code, out) == (1, "")
+    assert err.startswith("failed: the memory of picks_of_cli:Picks input_shapes=[[4]] cannot be estimated: it does ")
+
+
 def test_show_of_an_outside_network(run, module):
     code, out, err = run("show", f"{module}:Net", "depth=3", "input_shapes=[[3, 32, 32]]")
     assert (code, err) == (0, "")
@@ -509,7 +563,7 @@ def test_check_exits_0_and_then_1_after_one_percent(run, tmp_path):
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["sweep"], ["show"], ["list"], ["plot"], ["table"], ["check"]])
+@pytest.mark.parametrize("command", [[], ["sweep"], ["show"], ["list"], ["plot"], ["table"], ["check"], ["estimate"]])
 def test_every_command_has_help_with_an_example(run, command):
     code, out, err = run(*command, "--help")
     assert (code, err) == (0, "")

@@ -12,7 +12,7 @@ LAYERS = {
     10: {"cli"},
     9: {"progress", "listing", "show"},
     8: {"plots", "run", "gate", "parts"},
-    7: {"output", "plan", "timed"},
+    7: {"output", "plan", "timed", "cards"},
     6: {"measure", "table", "largest", "request", "analysis"},
     5: {"row", "sweep"},
     4: {"metrics", "environment", "verdicts"},
