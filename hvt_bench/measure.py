@@ -20,6 +20,7 @@ import torch
 from hvt_bench.errors import CountError, UnsupportedError
 from hvt_bench.metrics.complexity import count
 from hvt_bench.metrics.conditions import Witness
+from hvt_bench.metrics.estimate import estimate
 from hvt_bench.metrics.latency import measure_latency
 from hvt_bench.metrics.memory import MIB, MemoryMeter
 from hvt_bench.metrics.passes import Passes, load_optimizer, use_precision
@@ -57,15 +58,35 @@ class Apparatus:
     witness: Callable[[str, int], Witness] = Witness
 
 
-def count_point(point: Point, executed: bool = False) -> Sample:
-    """Count what the network of `point` costs; shapes only, so this takes no memory and no GPU.
+def count_point(point: Point, metrics: tuple[str, ...] = ("complexity",), executed: bool = False) -> Sample:
+    """Count what the network of `point` costs, and estimate the memory of a pass if `metrics` have `memory`.
 
-    With `executed`, a network whose cost depends on its image is run once, on a CPU.
+    Shapes only, so this takes no memory and no GPU. With `executed`, a network whose cost depends on its image is run
+    once, on a CPU.
     """
     found: dict[str, Any] = {}
     with _sampling(point, None, found) as sample:
-        found["complexity"] = count(point.config, checkpointing=point.checkpointing, executed=executed).model_dump()
+        if "complexity" in metrics:
+            found["complexity"] = count(point.config, checkpointing=point.checkpointing, executed=executed).model_dump()
+        if "memory" in metrics:
+            found["estimate"] = {"estimated_memory_mib": None if point.max_batch else _estimated(point)}
     return sample()
+
+
+def estimate_point(point: Point) -> Sample:
+    """Estimate the memory of a pass of `point`, whose largest batch was just found."""
+    found: dict[str, Any] = {}
+    with _sampling(point, None, found) as sample:
+        found["estimate"] = {"estimated_memory_mib": _estimated(point)}
+    return sample()
+
+
+def _estimated(point: Point) -> float | None:
+    """Estimate in MiB; None where that cannot be done, which is no reason not to measure."""
+    try:
+        return estimate(point).total_mib
+    except (CountError, UnsupportedError):
+        return None
 
 
 def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:

@@ -22,11 +22,16 @@ def wants_another_attempt(sample: Sample) -> bool:
     return sample.status == "ok" and seen is not None and throttled(seen) and sample.attempt < MAX_ATTEMPTS
 
 
+_BY_SHAPES = {"complexity": "complexity", "memory": "estimate"}
+"""What is found without running a network, by the metric that asks for it."""
+
+
 def plan_visits(
     sweep: Sweep, run: Run, retry: Sequence[str], seed: int, memory_limit_mib: float | None
 ) -> tuple[list[Point], list[Visit]]:
     """Return the points to count and the rounds to measure, in the order of measuring."""
     timed = tuple(metric for metric in sweep.metrics if metric != "complexity")
+    by_shapes = [found for metric, found in _BY_SHAPES.items() if metric in sweep.metrics]
     found_earlier = run.by_point()
     to_count = []
     missing: dict[str, set[int]] = {}
@@ -36,7 +41,7 @@ def plan_visits(
         if any(found[number].status not in retry for number in failed):
             continue
         counted = found.get(None)
-        if "complexity" in sweep.metrics and (counted is None or counted.status != "ok"):
+        if any(counted is None or counted.status != "ok" or name not in counted.values for name in by_shapes):
             to_count.append(point)
         asked = {*range(point.rounds), *(number for number in failed if number is not None)} if timed else set()
         missing[point.point_id] = {

@@ -25,6 +25,8 @@ _LATENCY = columns_of(METRICS["latency"])
 _LATENCY_SAMPLES = {
     name: _LATENCY.pop(name) for name in ("latency_ms", "latency_ms_p05", "latency_ms_p95", "latency_samples")
 }
+_MEMORY = columns_of(METRICS["memory"])
+_ALLOC_RETRIES = _MEMORY.pop("alloc_retries")
 
 COLUMNS: dict[str, Column] = {
     "point_id": Column("short hash of the network and of how it was measured", label="point"),
@@ -47,7 +49,9 @@ COLUMNS: dict[str, Column] = {
     "remeasured": Column("rounds that were measured again since the GPU was throttled", label="remeasured", kind=int),
     **_LATENCY,
     "macs_per_s": Column("macs · batch_size / latency; in training, train_macs", "1/s", "MACs per second", float),
-    **columns_of(METRICS["memory"]),
+    **_MEMORY,
+    **columns_of(FINDINGS["estimate"]),
+    "alloc_retries": _ALLOC_RETRIES,
     **columns_of(FINDINGS["conditions"]),
     **_ENVIRONMENT_TO_CPU,
     "num_threads": _NUM_THREADS,

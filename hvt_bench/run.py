@@ -16,7 +16,7 @@ from hvt_bench.environment import Environment
 from hvt_bench.errors import HvtBenchError, WorkerTimeoutError
 from hvt_bench.executors.base import Executor
 from hvt_bench.largest import largest_batch
-from hvt_bench.measure import Visit, count_point, measure_round, utc_now
+from hvt_bench.measure import Visit, count_point, estimate_point, measure_round, utc_now
 from hvt_bench.output import check_writable, journal_of, make_way
 from hvt_bench.plan import plan_visits, wants_another_attempt
 from hvt_bench.point import Point
@@ -129,7 +129,9 @@ def run_sweep(
         writer = _Writer(path, run, clock)
         timed_s = 0.0
         try:
-            yield from _count(to_count, partial(count_point, executed=executed), executor, run, journal, writer)
+            count = partial(count_point, metrics=sweep.metrics, executed=executed)
+            alike = _by_pass if "memory" in sweep.metrics else _by_network
+            yield from _count(to_count, count, alike, executor, run, journal, writer)
             visits = yield from _fit(visits, executor, measure, run, journal)
             for event in _measure(visits, executor, measure, run, journal, writer):
                 timed_s += event.sample.values.get("latency", {}).get("timed_s", 0.0)
@@ -193,27 +195,37 @@ class _Writer:
 def _count(
     points: list[Point],
     count: Callable[[Point], Sample],
+    alike: Callable[[Point], object],
     executor: Executor,
     run: Run,
     journal: Journal,
     writer: _Writer,
 ) -> Iterator[Counted]:
-    """Count our own networks here, and outside ones, which may crash or hang, in workers, each network once."""
+    """Count our own networks here, and outside ones, which may crash or hang, in workers, those `alike` once."""
     ours = ((point, count(point)) for point in points if not point.config.outside)
-    alike: dict[object, list[Point]] = {}
+    groups: dict[object, list[Point]] = {}
     for point in points:
         if point.config.outside:
-            alike.setdefault((point.config, point.checkpointing), []).append(point)
-    theirs = _visited(executor, count, (group[0] for group in alike.values()))
+            groups.setdefault(alike(point), []).append(point)
+    theirs = _visited(executor, count, (group[0] for group in groups.values()))
     shared = (
         (point, sample.model_copy(update={"point_id": point.point_id, "seconds": sample.seconds * (point is first)}))
         for first, sample in theirs
-        for point in alike[first.config, first.checkpointing]
+        for point in groups[alike(first)]
     )
     for point, sample in itertools.chain(ours, shared):
         _keep(sample, run, journal)
         writer.write_if_due()
         yield Counted(point, sample)
+
+
+def _by_network(point: Point) -> object:
+    return point.config, point.checkpointing
+
+
+def _by_pass(point: Point) -> object:
+    kind = point.device.partition(":")[0]
+    return _by_network(point), kind, point.dtype, point.batch_size, point.max_batch, point.mode, point.attention
 
 
 def _fit(
@@ -237,10 +249,15 @@ def _fit(
                 continue
             columns = run.cells[point_id] = columns | {"batch_size": batch_size}
             journal.append("cell", [columns])
-            yield Fitted(visit.point.model_copy(update={"batch_size": batch_size}))
+            fitted = visit.point.model_copy(update={"batch_size": batch_size})
+            if "memory" in visit.metrics:
+                for _, sample in _visited(executor, estimate_point, [fitted]):
+                    if sample.status == "ok":
+                        _keep(sample, run, journal)
+            yield Fitted(fitted)
         found[point_id] = visit.point.model_copy(update={"batch_size": columns["batch_size"]})
-    fitted = [(visit, found.get(visit.point.point_id, visit.point)) for visit in visits]
-    return [replace(visit, point=point) for visit, point in fitted if point is not None]
+    pairs = [(visit, found.get(visit.point.point_id, visit.point)) for visit in visits]
+    return [replace(visit, point=point) for visit, point in pairs if point is not None]
 
 
 def _uncounted(run: Run) -> set[str]:

@@ -425,7 +425,7 @@ def test_table_is_markdown(run, small):
         lines[0].split()
         == (
             "| model | axis | img_size | depth | params (M) | macs (G) | train_macs (G) | latency_ms | "
-            "latency_ms_p05 | latency_ms_p95 | status | error |"
+            "latency_ms_p05 | latency_ms_p95 | estimated_memory_mib | status | error |"
         ).split()
     )
     assert len(lines) == 5

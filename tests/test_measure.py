@@ -1,13 +1,24 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from hvt_bench.measure import Apparatus, Visit, available_memory_mib, count_point, is_out_of_memory, measure_round
+from hvt_bench.measure import (
+    Apparatus,
+    Visit,
+    available_memory_mib,
+    count_point,
+    estimate_point,
+    is_out_of_memory,
+    measure_round,
+)
+from hvt_bench.metrics.estimate import estimate
 from hvt_bench.metrics.latency import MIN_PASSES
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
+from tests.outside_networks import PICKS
 from tests.scripted import Script
 
 TINY = "hvt:img_size=32,embed_dim=64,depth=2,num_classes=10"
@@ -23,6 +34,28 @@ def test_counting_a_point_is_a_sample_without_a_round():
     sample = count_point(point())
     assert (sample.round, sample.status) == (None, "ok")
     assert sample.values["complexity"]["macs"] == parse_model(TINY).closed_form_macs()
+
+
+def test_counting_estimates_memory_where_that_is_asked_for():
+    both, alone = count_point(point(), ("memory", "complexity", "latency")), count_point(point(), ("memory",))
+    assert set(both.values) == {"complexity", "estimate"}
+    assert alone.values == {"estimate": {"estimated_memory_mib": estimate(point()).total_mib}}
+
+
+def test_the_memory_of_a_batch_that_is_still_sought_is_unknown():
+    sought = point(max_batch=True)
+    assert count_point(sought, ("memory",)).values == {"estimate": {"estimated_memory_mib": None}}
+    assert estimate_point(sought).values == {"estimate": {"estimated_memory_mib": estimate(point()).total_mib}}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"), [("picks_of_measure:Picks:input_shapes=[[4]]", {}), ("Net", {"checkpointing": True})]
+)
+def test_what_cannot_be_estimated_is_unknown_and_no_failure(module, name, changes):
+    Path("picks_of_measure.py").write_text(PICKS)
+    model = name if ":" in name else f"{module}:{name}"
+    sample = count_point(point(model, mode="train", **changes), ("memory",))
+    assert (sample.status, sample.values) == ("ok", {"estimate": {"estimated_memory_mib": None}})
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

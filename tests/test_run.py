@@ -8,6 +8,7 @@ from hvt_bench.errors import FileError, HvtBenchError, WorkerCrashedError, Worke
 from hvt_bench.executors import make_executor
 from hvt_bench.executors.base import Outcome
 from hvt_bench.measure import count_point, measure_round
+from hvt_bench.metrics.estimate import estimate
 from hvt_bench.models import parse_model
 from hvt_bench.output import journal_of
 from hvt_bench.plan import WINDOW
@@ -95,7 +96,7 @@ def test_the_order_is_shuffled_and_the_same_every_time(tmp_path):
 
 
 def test_a_window_of_points_is_finished_before_the_next_begins(path):
-    visits = visits_of(go(make_sweep(depths=range(1, WINDOW + 6), metrics=("memory",)), path))
+    visits = visits_of(go(make_sweep(depths=range(1, WINDOW + 6), metrics=("latency",)), path))
     first = {depth for depth, *_ in visits[: 2 * WINDOW]}
     assert len(first) == WINDOW
     assert {depth for depth, *_ in visits[2 * WINDOW :]}.isdisjoint(first)
@@ -148,10 +149,30 @@ def test_more_rounds_measure_only_the_new_ones(path):
 def test_a_metric_asked_for_later_is_measured_then(path):
     go(make_sweep(metrics=("complexity",)), path)
     assert [row["latency_ms"] for row in read_table(path)] == [None, None]
-    events = go(make_sweep(), path)
+    events = go(make_sweep(metrics=("complexity", "latency")), path)
     assert len(visits_of(events)) == 4
     assert not any(isinstance(e, Counted) for e in events)
     assert [row["latency_ms"] for row in read_table(path)] == [3.0, 5.0]
+
+
+def test_memory_is_estimated_where_it_is_measured_and_only_once(path):
+    go(make_sweep(metrics=("complexity", "latency")), path)
+    assert [row["estimated_memory_mib"] for row in read_table(path)] == [None, None]
+    assert [type(e) for e in go(make_sweep(), path)] == [Started, Counted, Counted, Finished]
+    assert [type(e) for e in go(make_sweep(), path)] == [Started, Finished]
+    expected = [pytest.approx(estimate(point).total_mib, rel=1e-5) for point in make_sweep().points]
+    assert [row["estimated_memory_mib"] for row in read_table(path)] == expected
+    assert all(row["macs"] for row in read_table(path))
+
+
+def test_a_point_that_cannot_be_measured_has_its_estimate(path):
+    def out_of_memory(visit):
+        return fake_measure(visit).model_copy(update={"status": "oom", "error": "no room", "values": {}})
+
+    go(make_sweep(depths=(2,), metrics=("memory",)), path, out_of_memory)
+    (row,) = read_table(path)
+    assert (row["status"], row["peak_memory_mib"], row["macs"]) == ("oom", None, None)
+    assert row["estimated_memory_mib"] > 0
 
 
 def test_counting_alone_starts_no_worker(path):
@@ -374,6 +395,17 @@ def test_the_largest_batch_is_found_once_and_then_measured(path):
     assert read_table(path)[0]["batch_size"] == 5
 
 
+def test_the_estimate_of_a_largest_batch_is_of_the_batch_that_was_found(path):
+    go(make_sweep(depths=(2,), max_batch=True), path, fits(0, []))
+    (row,) = read_table(path)
+    assert (row["status"], row["batch_size"], row["estimated_memory_mib"]) == ("oom", None, None)
+    go(make_sweep(depths=(2,), max_batch=True), path, fits(5, []), retry=["oom"])
+    (point,) = make_sweep(depths=(2,), batch_size=5).points
+    (row,) = read_table(path)
+    assert row["macs"] > 0
+    assert row["estimated_memory_mib"] == pytest.approx(estimate(point).total_mib, rel=1e-5)
+
+
 def test_a_point_whose_largest_batch_is_not_found_is_a_failure_and_the_sweep_goes_on(path):
     def measure(visit):
         if visit.point.max_batch:
@@ -523,9 +555,9 @@ def test_an_outside_network_is_counted_and_measured_in_real_workers(path, module
 def test_an_outside_network_is_counted_once_for_points_that_measure_it_otherwise(path, monkeypatch):
     calls = []
 
-    def count_once(point, executed):
+    def count_once(point, metrics, executed):
         calls.append(point.batch_size)
-        return count_point(point)
+        return count_point(point, metrics)
 
     monkeypatch.setattr("hvt_bench.run.count_point", count_once)
     config = parse_model("torch.nn:Linear:in_features=4,out_features=4,input_shapes=[[4]]")
@@ -536,3 +568,7 @@ def test_an_outside_network_is_counted_once_for_points_that_measure_it_otherwise
     go(Sweep("s", points, ("complexity",)), path)
     assert calls == [1]
     assert [(row["batch_size"], row["macs"]) for row in read_table(path)] == [(1, 16), (2, 16), (4, 16)]
+    go(Sweep("s", (*points, points[0].model_copy(update={"num_threads": 7})), ("complexity", "memory")), path)
+    assert calls == [1, 1, 2, 4]
+    estimates = [row["estimated_memory_mib"] for row in read_table(path)]
+    assert estimates[0] == estimates[3] < estimates[1] < estimates[2]

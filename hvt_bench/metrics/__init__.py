@@ -5,6 +5,7 @@ from __future__ import annotations
 from hvt_bench.metrics.base import Metric
 from hvt_bench.metrics.complexity import Complexity
 from hvt_bench.metrics.conditions import Conditions
+from hvt_bench.metrics.estimate import Estimate
 from hvt_bench.metrics.latency import Latency
 from hvt_bench.metrics.memory import Memory
 
@@ -14,5 +15,6 @@ METRICS: dict[str, type[Metric]] = {
     "latency": Latency,
 }
 
-FINDINGS: dict[str, type[Metric]] = METRICS | {"conditions": Conditions}
-"""With the state of the machine, which nobody asks for: it is looked at whenever passes are timed."""
+FINDINGS: dict[str, type[Metric]] = METRICS | {"conditions": Conditions, "estimate": Estimate}
+"""With what nobody asks for: the state of the machine, which is looked at whenever passes are timed, and an estimate of
+memory, which is made wherever memory is measured."""
