@@ -51,6 +51,7 @@ def verdict(estimated_mib: float, card_gib: float) -> str:
 
 def _point(model: str, changes: Sequence[str]) -> Point:
     name, config, given = read_request(model, changes, READS, f"an estimate reads {', '.join(READS)}")
+    given = {key: value for key, value in given.items() if value != "auto"}
     protocol: dict[str, Any] = {**USUAL, **given, "warmup_s": 0.0}
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", str(protocol["device"])):
         raise RequestError(unknown("device", protocol["device"], ["cpu", "cuda", "cuda:N", "mps"]))

@@ -89,3 +89,7 @@ def test_what_cannot_be_meant_is_a_sentence(changes, form, sentence):
 def test_what_a_gpu_cannot_do_is_refused_though_there_is_none():
     with pytest.raises(ConfigError, match="sdpa_flash takes no float32 on cuda; take float16 or bfloat16"):
         describe("deit_tiny", ["attention=sdpa_flash"])
+
+
+def test_auto_means_a_gpu_and_the_batch_of_a_sweep_there():
+    assert describe("deit_tiny", [*TINY, "batch_size=auto", "device=auto"]) == describe("deit_tiny", TINY)
