@@ -49,8 +49,6 @@ def profiled_peak_mib(point: Point) -> float:
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
             passes = Passes(point, "cpu")
             passes()
-            while point.mode == "train" and not passes.optimizer.state:  # gradients of float16 that overflowed
-                passes()
             with record_function(_COUNTS):
                 passes()
     finally:
