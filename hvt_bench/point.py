@@ -73,7 +73,7 @@ class Protocol(Record):
     min_time_s: Annotated[float, Field(gt=0, le=3600), Column("timed passes of one round, at least", "s")] = MIN_TIME_S
     max_time_s: Annotated[
         float, Field(gt=0, le=86_400), Column("timed passes of one round end here, stable or not", "s")
-    ] = 6.0
+    ] = 4.0
     stable_pct: Annotated[
         float,
         Field(gt=0, le=100),

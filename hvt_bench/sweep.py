@@ -25,7 +25,7 @@ from hvt_bench.records import Record, explain
 from hvt_bench.yaml_file import Place, YamlFile, load_yaml
 
 MAX_CELLS = 100_000
-CAP = 3.0  # times min_time_s is the usual max_time_s
+CAP = 2.0  # times min_time_s is the usual max_time_s
 
 Cell = Point | InvalidCell
 Metric = Literal["complexity", "memory", "latency"]

@@ -621,7 +621,8 @@ def small_file(tmp_path, seconds=0.05):
 def test_a_real_sweep_in_fresh_processes(tmp_path):
     small_file(tmp_path)
     done = hvt_bench("sweep", "s.yaml", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert all(line.startswith("warning: ") for line in done.stderr.splitlines())  # of what the machine did meanwhile
     rows = read_table(tmp_path / "reports" / "run.csv")
     assert [row["status"] for row in rows] == ["ok", "ok", "invalid"]
     for row in rows[:2]:

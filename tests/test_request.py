@@ -17,7 +17,7 @@ def test_fields_of_the_network_and_of_the_protocol_may_be_mixed():
 
 def test_what_is_not_given_is_as_in_a_sweep_file():
     point = parse_request("hvt_s_1", ["device=cpu", "min_time_s=3"], READS)
-    assert (point.warmup_s, point.warmup_passes, point.max_time_s, point.batch_size) == (0.5, 3, 9.0, 1)
+    assert (point.warmup_s, point.warmup_passes, point.max_time_s, point.batch_size) == (0.5, 3, 6.0, 1)
 
 
 def test_nothing_given_is_the_variant():

@@ -348,7 +348,7 @@ def test_the_largest_batch_is_found_and_not_given(load):
 
 def test_the_cap_of_a_round_follows_from_its_least_time(load):
     (point,) = load("name: c\nmodels: [hvt_s_1]\nprotocol: {min_time_s: 0.5}\n").points
-    assert point.max_time_s == 1.5
+    assert point.max_time_s == 1.0
     with pytest.raises(FileError, match=r":3: max_time_s 1 is less than min_time_s 2"):
         load("name: c\nmodels: [hvt_s_1]\nprotocol: {max_time_s: 1.0}\n")
 
