@@ -122,7 +122,7 @@ def run_sweep(
         journal.append("run", [start])
         run = earlier or Run(sweep.name, started_at, environments)
         run.environments |= environments
-        _enter_cells(sweep, run, journal)
+        _enter_cells(sweep, run, journal, retry)
         to_count, visits = plan_visits(sweep, run, retry, seed, memory_limit_mib)
         todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
         yield Started(len(sweep.points), len(sweep.points) - len(todo), len(sweep.invalid), len(visits), moved)
@@ -155,20 +155,21 @@ def _describe(sweep: Sweep, executor: Executor, describe: Callable[[str], Enviro
     return environments
 
 
-def _enter_cells(sweep: Sweep, run: Run, journal: Journal) -> None:
+def _enter_cells(sweep: Sweep, run: Run, journal: Journal, retry: Sequence[str]) -> None:
     """Put the cells into the journal that it does not hold yet, or holds otherwise.
 
-    The largest batch of a point that was found before stays, unless not even that did fit.
+    The largest batch of a point that was found before stays, unless not even that did fit and it is to be tried again.
     """
     new = []
-    too_large = {sample.point_id for sample in run.samples.values() if sample.status == "oom"}
+    failed = {sample.point_id for sample in run.samples.values() if sample.status == "oom"}
+    too_large = failed if "oom" in retry else set()
     for cell in sweep.cells:
         columns = cell.columns()
         if isinstance(cell, Point) and cell.max_batch:
             known = run.cells.get(cell.point_id, {}) if cell.point_id not in too_large else {}
             columns["batch_size"] = known.get("batch_size")
         if run.cells.get(cell.point_id) != columns:
-            run.cells[cell.point_id] = columns
+            run.enter(columns)
             new.append(columns)
     journal.append("cell", new)
 
@@ -247,7 +248,8 @@ def _fit(
                 found[point_id] = None
                 yield Measured(visit.point, batch_size, len(visits))
                 continue
-            columns = run.cells[point_id] = columns | {"batch_size": batch_size}
+            columns = columns | {"batch_size": batch_size}
+            run.enter(columns)
             journal.append("cell", [columns])
             fitted = visit.point.model_copy(update={"batch_size": batch_size})
             if "memory" in visit.metrics:

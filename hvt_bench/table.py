@@ -47,6 +47,14 @@ class Run:
     found_in: dict[str, Environment] = field(default_factory=dict)
     """By point: where its latest sample was found."""
 
+    def enter(self, columns: dict[str, Any]) -> None:
+        """Keep what is known of a cell; rounds of a largest batch that is looked for anew are of another batch."""
+        point_id = columns["point_id"]
+        before = self.cells.get(point_id, {}).get("batch_size")
+        self.cells[point_id] = columns
+        if before is not None and columns.get("batch_size") != before:
+            self.samples = {key: found for key, found in self.samples.items() if key[0] != point_id or key[1] is None}
+
     def add(self, sample: Sample) -> None:
         """Keep a sample, found just now; of a round measured again, what only the earlier visit measured stays.
 
@@ -175,7 +183,7 @@ def read_journal(path: Path) -> Run | None:
                 raise ValueError("the first line does not open a run")
             elif "cell" in entry:
                 known = {name: value for name, value in entry["cell"].items() if name in COLUMNS}
-                run.cells[known["point_id"]] = known  # a newer version may know more columns
+                run.enter(known)  # a newer version may know more columns
             else:
                 sample = Sample.model_validate(entry["sample"])
                 _metrics_of([sample])  # refuses values that are none
@@ -223,7 +231,7 @@ def collect(columns: Mapping[str, Any], samples: Sequence[Sample], found_in: Env
     if values.get("macs") is not None and values["batch_size"] is not None:
         values["arithmetic_intensity"] = arithmetic_intensity(values, values["batch_size"], values["dtype"])
     spent = values.get("train_macs" if values.get("mode") == "train" else "macs")
-    if spent and values.get("latency_ms"):
+    if spent and values.get("latency_ms") and values["batch_size"] is not None:
         values["macs_per_s"] = spent * values["batch_size"] / (values["latency_ms"] / 1e3)
     values["warnings"] = warnings_of(values) or None
     return Row(values)

@@ -490,6 +490,42 @@ def test_a_largest_batch_that_did_not_fit_is_looked_for_again(path):
     assert [(row["batch_size"], row["status"]) for row in read_table(path)] == [(3, "ok")]
 
 
+def test_rounds_of_two_largest_batches_never_stand_in_one_row(path):
+    """Round 0 fits at 4 and round 1 does not: without --retry the row stays; with it, both are of the new batch."""
+
+    def full_in_round_1(visit):
+        if visit.round == 1:
+            return fake_measure(visit).model_copy(update={"status": "oom", "error": "no room", "values": {}})
+        return fits(4, [])(visit)
+
+    sweep = make_sweep(depths=(2,), max_batch=True)
+    go(sweep, path, full_in_round_1)
+    for _ in range(2):
+        (row,) = read_table(path)
+        assert (row["batch_size"], row["status"], row["rounds"]) == (4, "oom", 1)
+        assert row["macs_per_s"] is not None
+        go(sweep, path, fake_measure)
+    asked = []
+    go(sweep, path, fits(3, asked), retry=["oom"])
+    assert asked[-2:] == [(3, ("memory", "latency"))] * 2
+    (row,) = read_table(path)
+    assert (row["batch_size"], row["status"], row["rounds"]) == (3, "ok", 2)
+
+
+def test_a_stop_while_the_largest_batch_is_looked_for_again_mixes_nothing(path):
+    sweep = make_sweep(depths=(2,), max_batch=True)
+    oom = {"status": "oom", "error": "no room", "values": {}}
+    go(sweep, path, lambda v: fake_measure(v).model_copy(update=oom) if v.round == 1 else fits(4, [])(v))
+    events = run_sweep(sweep, make_executor("inline"), path, fits(3, []), describe=describe, retry=["oom"])
+    while not isinstance(next(events), Fitted):
+        pass
+    events.close()
+    asked = []
+    go(sweep, path, fits(3, asked))
+    assert asked == [(3, ("memory", "latency"))] * 2
+    assert [(row["batch_size"], row["rounds"]) for row in read_table(path)] == [(3, 2)]
+
+
 def test_a_gpu_that_stays_hot_is_tried_three_times(path):
     seen = []
     go(make_sweep(depths=(2,), rounds=1), path, throttles(9, seen))
