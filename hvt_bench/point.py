@@ -58,7 +58,8 @@ class Protocol(Record):
         AttentionPath,
         Column(
             "`sdpa`: PyTorch's fused attention; `sdpa_flash`, `sdpa_efficient`, `sdpa_cudnn`, `sdpa_math`: that kernel "
-            "of it and no other; `eager`: its two products written out"
+            "of it and no other; `eager`: its two products written out. Where a sweep file gives none, or `auto`: "
+            "`sdpa`, or `eager` where a network has no other"
         ),
     ] = "sdpa"
     compile: Annotated[bool, Column("whether the network went through torch.compile")] = False
@@ -116,7 +117,7 @@ class Point(Protocol):
 
     def check(self) -> None:
         """Raise ConfigError where no device of this kind, or no such network, can be measured like this."""
-        self.config.check_attention(self.model_attention)
+        self.config.check_attention(self.model_attention, self.mode == "train")
         kind, formats = self.device.partition(":")[0], _KERNEL_FORMATS.get(self.attention, {})
         if self.checkpointing and self.mode == "infer":
             raise ConfigError(

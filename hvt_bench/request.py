@@ -12,7 +12,7 @@ from hvt_bench.models import override, parse_fields, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.point import Point, Protocol
 from hvt_bench.records import explain
-from hvt_bench.sweep import settle
+from hvt_bench.sweep import settle, settle_attention
 
 
 def parse_request(
@@ -27,7 +27,7 @@ def parse_request(
         settled = settle(protocol)
     except ValidationError as error:
         raise RequestError("; ".join(sentence for _, sentence in explain(error, Protocol.model_fields))) from None
-    point = Point(model=name, config=config, **settled)
+    point = Point(model=name, config=config, **settle_attention(settled, config))
     point.check()
     return point
 

@@ -73,8 +73,8 @@ def describe(
 
 
 def _as_run(counted: Breakdown, point: Point) -> Breakdown:
-    """Return `counted` with the operators of the attention that the point asks for; it is counted fused."""
-    if point.model_attention == "sdpa":
+    """Return `counted` with the operators of the attention that the point asks for; it is counted as is usual."""
+    if point.model_attention == point.config.usual_attention(training=False):
         return counted
     with torch.device("meta"):
         module = point.config.build(point.model_attention)

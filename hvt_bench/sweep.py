@@ -223,8 +223,15 @@ def settle(protocol: Mapping[str, Any]) -> dict[str, Any]:
         settled.setdefault("max_time_s", CAP * least)
     if settled.get("batch_size", "auto") == "auto":
         settled["batch_size"] = 64 if on_gpu else 1
+    if settled.get("attention") == "auto":
+        del settled["attention"]  # `settle_attention` knows the network
     Protocol.model_validate(settled)
     return settled
+
+
+def settle_attention(settled: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
+    """Fill in the attention where none is asked for: the fused one, or, where the network has none, `eager`."""
+    return {"attention": config.usual_attention(settled.get("mode") == "train"), **settled}
 
 
 def _settle(file: YamlFile, place: Place, protocol: Mapping[str, Any]) -> dict[str, Any]:
@@ -291,7 +298,7 @@ def _cell(
     except ConfigError as error:
         known |= config.columns(name, CONFIG_COLUMNS) | _built(changes)
         return InvalidCell(model=name, axis=axis, asked=known, reason=str(error))
-    point = Point(model=name, axis=axis, config=changed, **settled)
+    point = Point(model=name, axis=axis, config=changed, **settle_attention(settled, changed))
     try:
         outside.check(changed)
         point.check()

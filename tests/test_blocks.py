@@ -10,7 +10,8 @@ from hvt_bench.metrics import blocks
 from hvt_bench.metrics.blocks import Blocks, StandIn
 from hvt_bench.metrics.complexity import _count_config, breakdown, count
 from hvt_bench.models import VARIANTS, make_config
-from hvt_bench.models.layers import Block, Recipe, blocks_made_by
+from hvt_bench.models.config import ModelConfig
+from hvt_bench.models.layers import Block, Recipe, blocks_made_by, stack
 from tests.networks import configs
 
 TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 8, "num_heads": 2, "num_classes": 3}
@@ -96,7 +97,7 @@ def test_what_a_network_stands_on_is_not_forgotten_while_it_is_counted(monkeypat
 
 def test_a_recipe_that_names_other_tokens_than_enter_is_noticed(monkeypatch):
     config = make_config("vit", TINY | {"depth": 2})
-    made = Block(*config.block_arguments("sdpa"))
+    made = Block(config.block_shape("sdpa"))
     found = Blocks()
     monkeypatch.setattr("hvt_bench.models.layers.Recipe.make", lambda self: made)
     found.make(Recipe(9, Block, ()))
@@ -188,3 +189,53 @@ def test_checkpoints_that_fail_leave_the_rest_of_the_count_alone():
 
     assert count(Fails(), torch.empty(1, 4)).train_macs == 32
     assert count(Fails(), torch.empty(1, 4), checkpointing=True).train_macs is None
+
+
+# --- blocks that nothing stands in for, and networks with a loss of their own -----------------------------------------
+
+
+class Gated(nn.Module):
+    """A block of two inputs, which in training takes all tokens and else the first two."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.fc = nn.Linear(width, width)
+
+    def forward(self, x, gate):
+        return self.fc(x if self.training else x[:, :2]) * gate
+
+
+class Judged(nn.Module):
+    """Two gated blocks and a loss that multiplies what they put out by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks = stack(Recipe(None, Gated, (8,)) for _ in range(2))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x, x[:, :1])
+        return x
+
+    def training_loss(self, outputs, labels):
+        return (outputs @ outputs.transpose(1, 2)).sum() + labels.sum()
+
+
+class GatedConfig(ModelConfig):
+    family = "gated"
+
+    def build(self, attention="sdpa"):
+        return Judged()
+
+    def input_shapes(self, batch_size):
+        return ((batch_size, 5, 8),)
+
+
+def test_a_block_of_unstated_tokens_is_counted_each_time_and_in_the_mode_it_is_used_in():
+    found = breakdown(GatedConfig())
+    assert found.total.macs == 2 * 2 * 8 * 8
+    assert found.modules["blocks.1"].macs == 2 * 8 * 8
+    of_a_block, of_the_loss = 5 * 8 * 8, 5 * 5 * 8
+    whole = 3 * 2 * of_a_block - of_a_block + 3 * of_the_loss  # the images ask for no gradient
+    assert found.total.train_macs == whole
+    assert found.checkpointed_train_macs == whole + 2 * of_a_block

@@ -322,7 +322,7 @@ def test_a_block_that_was_taken_out_is_not_counted():
 @pytest.mark.parametrize("times", [1, 2, 3, 4])
 def test_a_block_called_several_times_counts_each_time(times):
     config = make_config("vit", TINY)
-    found = breakdown(nn.Sequential(*[Block(*config.block_arguments("sdpa"))] * times), torch.empty(1, 5, 8))
+    found = breakdown(nn.Sequential(*[Block(config.block_shape("sdpa"))] * times), torch.empty(1, 5, 8))
     assert found.total.macs == times * config.block_macs(5)
     assert found.modules["0"].macs == times * config.block_macs(5)
 
@@ -330,16 +330,14 @@ def test_a_block_called_several_times_counts_each_time(times):
 def test_a_block_of_another_class_is_another_block():
     class Longer(Block):
         def __init__(self, config):
-            super().__init__(*config.block_arguments("sdpa"))
+            super().__init__(config.block_shape("sdpa"))
             self.extra = nn.Linear(8, 8)
 
         def forward(self, x):
             return self.extra(super().forward(x))
 
     config = make_config("vit", TINY)
-    network = nn.Sequential(
-        Block(*config.block_arguments("sdpa")), Longer(config), Block(*config.block_arguments("sdpa"))
-    )
+    network = nn.Sequential(Block(config.block_shape("sdpa")), Longer(config), Block(config.block_shape("sdpa")))
     assert count(network, torch.empty(1, 5, 8)).macs == 3 * config.block_macs(5) + 5 * 8 * 8
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from hvt_bench.errors import FileError
+from hvt_bench.errors import ConfigError, FileError
 from hvt_bench.point import InvalidCell, Point
 from hvt_bench.sweep import load_sweep
 
@@ -358,3 +358,23 @@ def test_a_gpu_is_warmed_up_longer(load, two_devices):
     (here,) = load("name: c\nmodels: [hvt_s_1]\n", "cpu").points
     assert (there.warmup_s, there.warmup_passes) == (1.0, 10)
     assert (here.warmup_s, here.warmup_passes) == (0.5, 3)
+
+
+def test_attention_is_the_fused_one_where_the_network_has_it(load, monkeypatch):
+    def no_fused_in_training(self, attention, training):
+        if attention == "sdpa" and training and self.family == "hvt":
+            raise ConfigError("weights are mixed: take eager")
+
+    monkeypatch.setattr("hvt_bench.models.config.ModelConfig.check_attention", no_fused_in_training)
+    text = "name: a\nmodels: [hvt_ti_1, deit_tiny]\ngrid: {mode: [infer, train]}\nprotocol: {device: cpu%s}\n"
+    for given in ("", ", attention: auto"):
+        sweep = load(text % given)
+        assert [(p.model, p.mode, p.attention) for p in sweep.points] == [
+            ("hvt_ti_1", "infer", "sdpa"),
+            ("hvt_ti_1", "train", "eager"),
+            ("deit_tiny", "infer", "sdpa"),
+            ("deit_tiny", "train", "sdpa"),
+        ]
+    sweep = load(text % ", attention: sdpa")
+    assert [(cell.model, cell.reason) for cell in sweep.invalid] == [("hvt_ti_1", "weights are mixed: take eager")]
+    assert len(sweep.points) == 3

@@ -18,13 +18,20 @@ from torch.utils.checkpoint import checkpoint
 from hvt_bench.errors import CountError
 from hvt_bench.metrics.books import Costs, training_flops
 from hvt_bench.metrics.tracing import size_of_traced
-from hvt_bench.models.layers import Recipe
+from hvt_bench.models.layers import HasLoss, Recipe
+
+
+class _Shapes(NamedTuple):
+    """Of the tensor that enters a block, and of the one that leaves it."""
+
+    input: tuple[int, ...]
+    output: tuple[int, ...]
 
 
 class _Known(NamedTuple):
     """What a block was found to give and to cost."""
 
-    output: tuple[int, ...]
+    shapes: _Shapes
     costs: Costs  # by path within the block
 
 
@@ -41,14 +48,18 @@ class Blocks:
         if len(_KNOWN) > _MOST:  # here, where no stand-in needs them yet
             _KNOWN.clear()
         self.met: dict[Recipe, nn.Module] = {}
-        """Those that stand in the network as themselves."""
-        self._outputs: dict[Recipe, tuple[int, ...]] = {}
+        """Those that stand in the network as themselves, and may have stand-ins."""
+        self._shapes: dict[Recipe, _Shapes] = {}
+        self._irreplaceable: list[nn.Module] = []
 
     def make(self, recipe: Recipe) -> nn.Module:
         """Make a block, or a stand-in where its cost is, or will be, known."""
         if recipe in self.met or recipe in _KNOWN:
             return StandIn(recipe, self._output)
         block = recipe.make()
+        if recipe.tokens is None:
+            self._irreplaceable.append(block)
+            return block
         block.register_forward_hook(partial(self._note, recipe))
         self.met[recipe] = block
         return block
@@ -57,24 +68,32 @@ class Blocks:
         tokens = size_of_traced(inputs[0])[1]
         if tokens != recipe.tokens:
             raise CountError(f"{tokens} tokens enter a block whose recipe says {recipe.tokens}")
-        self._outputs[recipe] = size_of_traced(output)
+        self._shapes[recipe] = _Shapes(size_of_traced(inputs[0]), size_of_traced(output))
 
     def _output(self, recipe: Recipe) -> tuple[int, ...]:
-        return _KNOWN[recipe].output if recipe in _KNOWN else self._outputs[recipe]
+        return _KNOWN[recipe].shapes.output if recipe in _KNOWN else self._shapes[recipe].output
 
     def train(self, network: nn.Module, inputs: list[Tensor]) -> Costs:
         """Count what training costs in the parts that are entered, with and without activation checkpointing."""
         paths = {id(module): name for name, module in network.named_modules()}
         found: Costs = {}
         for recipe, block in self.met.items():
-            batch, _, width = self._outputs[recipe]
-            x = torch.empty(batch, recipe.tokens, width, device="meta", requires_grad=True)
+            x = torch.empty(self._shapes[recipe].input, device="meta", requires_grad=True)
             found[paths[id(block)]] = Counter(
                 {TRAINING: training_flops(block, [x], {}), CHECKPOINTED: training_flops(_checkpointed(block), [x], {})}
             )
-        whole = training_flops(network, inputs, {})
-        saved = sum(cost[CHECKPOINTED] - cost[TRAINING] for cost in found.values())
-        found[""] = Counter({TRAINING: whole, CHECKPOINTED: whole + saved})
+        step = _step(network)
+        again = sum(cost[CHECKPOINTED] - cost[TRAINING] for cost in found.values())
+        network.train()
+        whole = training_flops(step, inputs, {})
+        if self._irreplaceable:
+            for block in self._irreplaceable:
+                block.forward = _checkpointed(block.forward)
+            again += training_flops(step, inputs, {}) - whole
+            for block in self._irreplaceable:
+                del block.forward
+        network.eval()
+        found[""] = Counter({TRAINING: whole, CHECKPOINTED: whole + again})
         return found
 
     def whole(self, network: nn.Module, costs: Costs) -> Costs:
@@ -97,7 +116,7 @@ class Blocks:
             path = paths[id(block)]
             inner = {name: f"{path}.{name}".rstrip(".") for name, _ in block.named_modules()}
             _KNOWN[recipe] = _Known(
-                self._outputs[recipe], {name: Counter(costs.get(full, {})) for name, full in inner.items()}
+                self._shapes[recipe], {name: Counter(costs.get(full, {})) for name, full in inner.items()}
             )
 
 
@@ -136,5 +155,17 @@ class _LetGradientPass(torch.autograd.Function):
         return gradient.new_empty(ctx.size), None
 
 
-def _checkpointed(block: nn.Module) -> Callable[[Tensor], Tensor]:
+def _step(network: nn.Module) -> Callable[..., object]:
+    """Return what training calls: the network and, if it has one, its own loss."""
+    if not isinstance(network, HasLoss):
+        return network
+
+    def step(*inputs: Tensor) -> Tensor:
+        labels = torch.empty(len(inputs[0]), dtype=torch.long, device="meta")
+        return network.training_loss(network(*inputs), labels)
+
+    return step
+
+
+def _checkpointed(block: Callable[..., Any]) -> Callable[..., Any]:
     return partial(checkpoint, block, use_reentrant=False)

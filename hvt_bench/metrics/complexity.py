@@ -178,7 +178,7 @@ def _count_config(config: ModelConfig, executed: bool) -> Breakdown:
 def _count_ours(config: ModelConfig) -> Breakdown:
     blocks = Blocks()
     with WritesSkipped(), blocks_made_by(blocks.make):
-        module = config.build_on_meta()
+        module = config.build_on_meta(config.usual_attention(training=False))
     return _count_shapes(module, _inputs(config), config.seq_lens, blocks)
 
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
 from hvt_bench.errors import UnsupportedError
-from hvt_bench.models.layers import Recipe, blocks_made_by
+from hvt_bench.models.layers import HasLoss, Recipe, blocks_made_by
 from hvt_bench.point import Point
 
 SEED = 0
@@ -84,15 +84,17 @@ class Passes:
         return torch.autocast(self._kind, self._amp) if self._amp is not None else nullcontext()
 
     def _loss(self, outputs: Any) -> Tensor:
-        """Cross-entropy on random labels of each output that is (B, C), mean of squares of each other, all added."""
+        """Return the network's own loss on random labels; where it has none, the sum over its outputs.
+
+        Of one that is (B, C), cross-entropy on random labels; of another, the mean of squares.
+        """
+        if isinstance(self.model, HasLoss):
+            if not self._labels:
+                self._labels = [self._random_labels(self._point.batch_size, self._point.config.fields()["num_classes"])]
+            return self.model.training_loss(outputs, self._labels[0])
         given = [x for x in tree_leaves(outputs) if isinstance(x, Tensor) and x.is_floating_point()]
         if not self._labels:
-            self._labels = [
-                torch.randint(x.shape[1], (len(x),), generator=torch.Generator().manual_seed(SEED)).to(x.device)
-                if x.ndim == 2
-                else torch.empty(0)
-                for x in given
-            ]
+            self._labels = [self._random_labels(len(x), x.shape[1]) if x.ndim == 2 else torch.empty(0) for x in given]
         losses = [
             F.cross_entropy(x, labels) if x.ndim == 2 else x.float().square().mean()
             for x, labels in zip(given, self._labels, strict=True)
@@ -100,6 +102,10 @@ class Passes:
         if not losses:
             raise UnsupportedError("the network puts out no tensor of floating-point numbers, so it cannot be trained")
         return torch.stack(losses).sum()
+
+    def _random_labels(self, images: int, classes: int) -> Tensor:
+        labels = torch.randint(classes, (images,), generator=torch.Generator().manual_seed(SEED))
+        return labels.to(self.images[0].device)
 
 
 def _adamw(weights: Iterable[nn.Parameter], dtype: torch.dtype) -> torch.optim.AdamW:

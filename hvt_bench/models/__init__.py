@@ -37,14 +37,19 @@ CONFIG_COLUMNS: dict[str, Column] = {
 _HEADS = ("family", "variant", "target")  # the keys of a mapping that say what is built
 
 
-def create_model(name: str, *, attention: Attention = "sdpa", **overrides: Any) -> nn.Module:
+def create_model(name: str, *, attention: Attention | None = None, **overrides: Any) -> nn.Module:
     """Build a network from a name as `parse_model` reads it, some fields changed; random weights, training mode.
 
-    Raises ConfigError where no such network exists.
+    Attention is fused where the network has that, unless `attention` says otherwise. Raises ConfigError where no such
+    network exists.
     """
+    config = override(parse_model(name), **overrides)
+    if attention is None:
+        return config.build(config.usual_attention(training=False))
     if attention not in get_args(Attention):
         raise ConfigError(unknown("attention", attention, get_args(Attention)))
-    return override(parse_model(name), **overrides).build(attention)
+    config.check_attention(attention, training=False)
+    return config.build(attention)
 
 
 def parse_model(model: str | Mapping[str, Any]) -> ModelConfig:

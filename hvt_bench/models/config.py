@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -15,6 +15,17 @@ from hvt_bench.records import Column, Record
 Attention = Literal["sdpa", "eager"]
 GlobalPool = Literal["avg", "token"]
 
+ImgSize = Annotated[int, Field(ge=1, le=100_000), Column("side of the square input image", "px", "image size")]
+PatchSize = Annotated[int, Field(ge=1, le=100_000), Column("side of one patch; divides the image size", "px")]
+InChans = Annotated[int, Field(ge=1, le=100_000), Column("channels of the input image")]
+NumClasses = Annotated[int, Field(ge=1, le=10_000_000), Column("classes of the linear classifier")]
+EmbedDim = Annotated[int, Field(ge=1, le=1_000_000), Column("width of a token", "", "embedding width")]
+Depth = Annotated[int, Field(ge=1, le=1000), Column("number of blocks")]
+NumHeads = Annotated[int, Field(ge=1, le=100_000), Column("attention heads of a block")]
+MlpRatio = Annotated[float, Field(gt=0, le=1000), Column("hidden width of the MLP over embed_dim")]
+QkvBias = Annotated[bool, Column("whether the query, key and value projection has a bias")]
+
+NORM_EPS = 1e-6  # timm, DeiT and the released HVT alike
 HEAD_WIDTH = 64  # width of one attention head in ViT-Ti to ViT-L, DeiT and HVT
 
 
@@ -37,8 +48,16 @@ class ModelConfig(Record):
     def prepare(self) -> None:
         """Load what building needs, so that a measurement of building does not hold it."""
 
-    def check_attention(self, attention: Attention) -> None:
-        """Raise ConfigError where the network does not have this attention path."""
+    def usual_attention(self, training: bool) -> Attention:
+        """Return the attention path that is taken where none is asked for: the fused one, if the network has it."""
+        try:
+            self.check_attention("sdpa", training)
+        except ConfigError:
+            return "eager"
+        return "sdpa"
+
+    def check_attention(self, attention: Attention, training: bool) -> None:
+        """Raise ConfigError where the network does not have this attention path, in training or in a forward pass."""
 
     def input_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of the tensors that `forward` takes."""
@@ -67,26 +86,31 @@ class ModelConfig(Record):
         return {**base, **changes}
 
 
-class TransformerConfig(ModelConfig):
-    """The fields that all vision transformers here share."""
+class BlockShape(NamedTuple):
+    """What `layers.Block` is made of."""
 
-    img_size: Annotated[int, Field(ge=1, le=100_000), Column("side of the square input image", "px", "image size")] = (
-        224
-    )
-    patch_size: Annotated[int, Field(ge=1, le=100_000), Column("side of one patch; divides the image size", "px")] = 16
-    in_chans: Annotated[int, Field(ge=1, le=100_000), Column("channels of the input image")] = 3
-    num_classes: Annotated[int, Field(ge=1, le=10_000_000), Column("classes of the linear classifier")] = 1000
-    embed_dim: Annotated[int, Field(ge=1, le=1_000_000), Column("width of a token", "", "embedding width")] = 384
-    depth: Annotated[int, Field(ge=1, le=1000), Column("number of blocks")] = 12
-    num_heads: Annotated[int, Field(ge=1, le=100_000), Column("attention heads of a block")] = 6
-    mlp_ratio: Annotated[float, Field(gt=0, le=1000), Column("hidden width of the MLP over embed_dim")] = 4.0
-    qkv_bias: Annotated[bool, Column("whether the query, key and value projection has a bias")] = True
-    global_pool: Annotated[
-        GlobalPool, Column("what the head reads: `avg` (mean of the tokens) or `token` (the class token)")
-    ] = "token"
+    embed_dim: int
+    num_heads: int
+    mlp_hidden: int
+    qkv_bias: bool
+    attention: Attention
+    talking_heads: bool = False
+    """Whether the weights of the heads are mixed before and after the softmax."""
+    residual_scale: float = 1.0
+    """What attention and MLP are multiplied with before they are added to their input."""
+    norm_eps: float = NORM_EPS
+
+
+class ImageConfig(ModelConfig):
+    """The fields of a network that reads square images and names their class."""
+
+    img_size: ImgSize = 224
+    patch_size: PatchSize = 16
+    in_chans: InChans = 3
+    num_classes: NumClasses = 1000
 
     @model_validator(mode="after")
-    def _check_shape(self) -> TransformerConfig:
+    def _check_patches(self) -> ImageConfig:
         if self.img_size % self.patch_size:
             below = self.img_size // self.patch_size * self.patch_size
             sizes = [size for size in (below, below + self.patch_size) if size]
@@ -94,6 +118,32 @@ class TransformerConfig(ModelConfig):
                 f"img_size {self.img_size} is not divisible by patch_size {self.patch_size}; "
                 f"the nearest sizes that work: {' and '.join(map(str, sizes))}"
             )
+        return self
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of one image."""
+        return (self.img_size // self.patch_size) ** 2
+
+    def input_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
+        """One image tensor, (B, C, H, W)."""
+        return ((batch_size, self.in_chans, self.img_size, self.img_size),)
+
+
+class TransformerConfig(ImageConfig):
+    """The fields that all vision transformers of patches and equal blocks share."""
+
+    embed_dim: EmbedDim = 384
+    depth: Depth = 12
+    num_heads: NumHeads = 6
+    mlp_ratio: MlpRatio = 4.0
+    qkv_bias: QkvBias = True
+    global_pool: Annotated[
+        GlobalPool, Column("what the head reads: `avg` (mean of the tokens) or `token` (the class token)")
+    ] = "token"
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> TransformerConfig:
         if self.embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}; "
@@ -108,18 +158,9 @@ class TransformerConfig(ModelConfig):
         """Hidden units of the MLP."""
         return int(self.embed_dim * self.mlp_ratio)
 
-    @property
-    def num_patches(self) -> int:
-        """Patches of one image."""
-        return (self.img_size // self.patch_size) ** 2
-
-    def input_shapes(self, batch_size: int) -> tuple[tuple[int, ...], ...]:
-        """One image tensor, (B, C, H, W)."""
-        return ((batch_size, self.in_chans, self.img_size, self.img_size),)
-
-    def block_arguments(self, attention: Attention) -> tuple[int, int, int, bool, Attention]:
+    def block_shape(self, attention: Attention) -> BlockShape:
         """Return what `layers.Block` is made of."""
-        return self.embed_dim, self.num_heads, self.mlp_hidden, self.qkv_bias, attention
+        return BlockShape(self.embed_dim, self.num_heads, self.mlp_hidden, self.qkv_bias, attention)
 
     def block_macs(self, tokens: int) -> int:
         """Multiply-adds of one block over `tokens` tokens: 4nd² + 2nd·m in products with weights, 2n²d in attention."""

@@ -84,7 +84,7 @@ class ExternalConfig(ModelConfig):
                 kwargs[key] = _argument(base["target"], key, value)
         return fields | {"kwargs": tuple(sorted(kwargs.items()))}
 
-    def check_attention(self, attention: Attention) -> None:
+    def check_attention(self, attention: Attention, training: bool) -> None:
         """Raise ConfigError where the attention is to be written out: it is not ours to write."""
         if attention != "sdpa":
             raise ConfigError(f"{self.target} brings its own attention; '{attention}' is for the families here")
@@ -95,7 +95,7 @@ class ExternalConfig(ModelConfig):
 
     def build(self, attention: Attention = "sdpa") -> nn.Module:
         """Call the target. Raises ConfigError if no network comes of it, FieldError if it takes no such keyword."""
-        self.check_attention(attention)
+        self.check_attention(attention, training=False)
         factory, arguments = self._factory(), self.arguments
         taken = _keywords(factory)
         if taken is not None and (strange := [key for key in arguments if key not in taken]):

@@ -15,8 +15,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from hvt_bench.models.config import Attention, GlobalPool, TransformerConfig
-from hvt_bench.models.layers import NORM_EPS, Block, PatchEmbed, Recipe, init_linear, stack, token_table
+from hvt_bench.models.config import NORM_EPS, Attention, BlockShape, GlobalPool, TransformerConfig
+from hvt_bench.models.layers import Block, PatchEmbed, Recipe, init_linear, stack, token_table
 from hvt_bench.records import Column
 
 Pool = Literal["max", "avg", "conv_dw"]
@@ -124,19 +124,18 @@ class PoolingBlock(Block):
 
     def __init__(
         self,
-        plain: tuple[int, int, int, bool, Attention],
+        shape: BlockShape,
         pooling: tuple[Pool, int, int, int],
         pooled_len: int,
     ) -> None:
-        """Take the arguments of a Block; how it pools, by which kernel and stride, past how many special tokens."""
-        super().__init__(*plain)
-        embed_dim = plain[0]
+        """Take the shape of a Block; how it pools, by which kernel and stride, past how many special tokens."""
+        super().__init__(shape)
         pool, kernel_size, stride, self.special_tokens = pooling
-        self.pool = _make_pool(pool, embed_dim, kernel_size, stride)
-        self.pos_embed = token_table(1, pooled_len, embed_dim)
+        self.pool = _make_pool(pool, shape.embed_dim, kernel_size, stride)
+        self.pos_embed = token_table(1, pooled_len, shape.embed_dim)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, N, D)
-        x = super().forward(x)
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:  # (B, N, D)
+        x = super().forward(x, kept)
         special, patches = x[:, : self.special_tokens], x[:, self.special_tokens :]
         patches = self.pool(patches.transpose(1, 2)).transpose(1, 2) + self.pos_embed  # (B, n', D)
         return torch.cat([special, patches], dim=1) if self.special_tokens else patches  # (B, N', D)
@@ -160,13 +159,13 @@ class HVT(nn.Module):
         self.patch_embed = PatchEmbed(config.patch_size, config.in_chans, width)
         self.cls_token = token_table(1, 1, width) if config.special_tokens else None
         self.pos_embed = token_table(1, config.seq_lens[0], width)
-        plain = config.block_arguments(attention)
+        shape = config.block_shape(attention)
         pooling = (config.pool, config.pool_kernel_size, config.pool_stride, config.special_tokens)
         pooling_blocks, patch_lens = config.pooling_blocks, config.patch_lens
         self.blocks = stack(
-            Recipe(tokens, PoolingBlock, (plain, pooling, patch_lens[block + 1]))
+            Recipe(tokens, PoolingBlock, (shape, pooling, patch_lens[block + 1]))
             if block in pooling_blocks
-            else Recipe(tokens, Block, plain)
+            else Recipe(tokens, Block, (shape,))
             for block, tokens in enumerate(config.seq_lens)
         )
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)

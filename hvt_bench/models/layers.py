@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hvt_bench.models.config import Attention as AttentionPath
+from hvt_bench.models.config import BlockShape
 
-NORM_EPS = 1e-6  # timm, DeiT and the released HVT alike
+MASKED_EPS = 1e-6  # DynamicViT's softmax_with_policy
 
 
 class PatchEmbed(nn.Module):
@@ -32,25 +32,51 @@ class PatchEmbed(nn.Module):
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; `path` says whether the products are fused (`sdpa`) or written out (`eager`)."""
+    """Multi-head self-attention; `path` says whether the products are fused (`sdpa`) or written out (`eager`).
 
-    def __init__(self, embed_dim: int, num_heads: int, qkv_bias: bool, path: AttentionPath) -> None:
+    Talking heads (bias-free, as in the released code of patch diversification) and a mask of kept tokens need the
+    weights themselves, so they are written out.
+    """
+
+    def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        self.num_heads = num_heads
-        self.path = path
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
-        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.num_heads = shape.num_heads
+        self.path = shape.attention
+        self.qkv = nn.Linear(shape.embed_dim, 3 * shape.embed_dim, bias=shape.qkv_bias)
+        self.proj = nn.Linear(shape.embed_dim, shape.embed_dim)
+        self.talking_heads = shape.talking_heads
+        if shape.talking_heads:
+            self.proj_l = nn.Linear(shape.num_heads, shape.num_heads, bias=False)
+            self.proj_w = nn.Linear(shape.num_heads, shape.num_heads, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, N, D)
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:  # (B, N, D), (B, N) of 0 and 1
         batch, tokens, width = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, h, N, d)
-        if self.path == "sdpa":
+        if self.path == "sdpa" and kept is None:
             x = F.scaled_dot_product_attention(q, k, v)  # (B, h, N, d)
         else:
-            weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)  # (B, h, N, N)
-            x = weights.softmax(dim=-1) @ v  # (B, h, N, d)
+            x = self._weights((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), kept) @ v  # (B, h, N, d)
         return self.proj(x.transpose(1, 2).reshape(batch, tokens, width))  # (B, N, D)
+
+    def _weights(self, scores: Tensor, kept: Tensor | None) -> Tensor:  # (B, h, N, N)
+        if self.talking_heads:
+            scores = self.proj_l(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        weights = scores.softmax(dim=-1) if kept is None else masked_softmax(scores, kept)
+        if self.talking_heads:
+            weights = self.proj_w(weights.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return weights  # (B, h, N, N)
+
+
+def masked_softmax(scores: Tensor, kept: Tensor) -> Tensor:  # (B, h, N, N), (B, N) of 0 and 1
+    """Softmax over the kept tokens and the token itself, as DynamicViT trains (its `softmax_with_policy`)."""
+    tokens = scores.shape[-1]
+    itself = torch.eye(tokens, dtype=kept.dtype, device=kept.device)
+    columns = kept[:, None, None, :]
+    mask = columns + (1 - columns) * itself  # (B, 1, N, N)
+    weights = (scores - scores.amax(dim=-1, keepdim=True)).float().exp() * mask
+    weights = (weights + MASKED_EPS / tokens) / (weights.sum(dim=-1, keepdim=True) + MASKED_EPS)
+    return weights.to(scores.dtype)  # (B, h, N, N)
 
 
 class Mlp(nn.Module):
@@ -68,25 +94,27 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then MLP, each added to its input."""
 
-    def __init__(
-        self, embed_dim: int, num_heads: int, mlp_hidden: int, qkv_bias: bool, attention: AttentionPath
-    ) -> None:
+    def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
-        self.attn = Attention(embed_dim, num_heads, qkv_bias, attention)
-        self.norm2 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
-        self.mlp = Mlp(embed_dim, mlp_hidden)
+        self.residual_scale = shape.residual_scale
+        self.norm1 = nn.LayerNorm(shape.embed_dim, eps=shape.norm_eps)
+        self.attn = Attention(shape)
+        self.norm2 = nn.LayerNorm(shape.embed_dim, eps=shape.norm_eps)
+        self.mlp = Mlp(shape.embed_dim, shape.mlp_hidden)
 
-    def forward(self, x: Tensor) -> Tensor:  # (B, N, D)
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))  # (B, N, D)
+    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:  # (B, N, D), (B, N) of 0 and 1
+        x = self._added(x, self.attn(self.norm1(x), kept))
+        return self._added(x, self.mlp(self.norm2(x)))  # (B, N, D)
+
+    def _added(self, x: Tensor, change: Tensor) -> Tensor:
+        return x + (change if self.residual_scale == 1 else change * self.residual_scale)
 
 
 class Recipe(NamedTuple):
     """How to make one block. Blocks of equal recipes cost the same, whatever network they stand in."""
 
-    tokens: int
-    """Tokens that enter the block, special tokens included."""
+    tokens: int | None
+    """Tokens that enter the block, special tokens included; None where its cost depends on more than one input."""
     kind: Callable[..., nn.Module]
     arguments: tuple[Hashable, ...]
 
@@ -111,6 +139,14 @@ def blocks_made_by(maker: Callable[[Recipe], nn.Module]) -> Iterator[None]:
         yield
     finally:
         _maker.reset(token)
+
+
+@runtime_checkable
+class HasLoss(Protocol):
+    """A network that is trained by more than the usual loss of what it puts out."""
+
+    def training_loss(self, outputs: Any, labels: Tensor) -> Tensor:
+        """Return the loss of what `forward` gave in training; `labels`, (B,), are classes."""
 
 
 def token_table(*shape: int) -> nn.Parameter:

@@ -14,8 +14,8 @@ import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
-from hvt_bench.models.config import Attention, TransformerConfig
-from hvt_bench.models.layers import NORM_EPS, Block, PatchEmbed, Recipe, init_linear, stack, token_table
+from hvt_bench.models.config import NORM_EPS, Attention, TransformerConfig
+from hvt_bench.models.layers import Block, PatchEmbed, Recipe, init_linear, stack, token_table
 from hvt_bench.records import Column
 
 
@@ -66,7 +66,7 @@ class VisionTransformer(nn.Module):
         self.cls_token = token_table(1, 1, width) if config.global_pool == "token" else None
         self.dist_token = token_table(1, 1, width) if config.distilled else None
         self.pos_embed = token_table(1, config.seq_lens[0], width)
-        self.blocks = stack(Recipe(n, Block, config.block_arguments(attention)) for n in config.seq_lens)
+        self.blocks = stack(Recipe(n, Block, (config.block_shape(attention),)) for n in config.seq_lens)
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.head = nn.Linear(width, config.num_classes)
         self.head_dist = nn.Linear(width, config.num_classes) if config.distilled else None
