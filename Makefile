@@ -4,6 +4,7 @@
 UV_VERSION := 0.13.9
 UV := $(or $(shell command -v uv),$(CURDIR)/.uv/bin/uv)
 BIN := .venv/bin
+PARALLEL := -n 2 --dist worksteal
 SYNC := $(UV) sync --locked --compile-bytecode --quiet
 
 .PHONY: sweep plot check test test-quick test-lowest lint bench gpu-report counters setup help
@@ -23,15 +24,15 @@ check: setup ## the FLOPs gate
 	$(BIN)/hvt-bench check sweeps/budgets.yaml
 
 test: setup ## all tests, slow ones too
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 test-quick: setup ## the tests that take milliseconds
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest $(PARALLEL) -m 'not slow'
 
 test-lowest: $(UV) ## the tests with the lowest versions that pyproject.toml allows
 	$(UV) venv --quiet --clear .venv-lowest
 	$(UV) pip install --quiet --python .venv-lowest --resolution lowest-direct --editable . --group dev
-	.venv-lowest/bin/python -m pytest -m 'not slow' -W default
+	.venv-lowest/bin/python -m pytest $(PARALLEL) -m 'not slow' -W default
 
 lint: setup ## style and types
 	$(BIN)/ruff check

@@ -4,6 +4,7 @@
     ├── RequestError            the request is wrong: nothing was run or written (exit code 2)
     │   ├── ConfigError         no network with these fields exists
     │   │   ├── FieldError        whatever the other fields are: one value is out of the question
+    │   │   ├── ProtocolError     the network exists, and cannot be measured like this: `key` says which key
     │   │   └── UnsupportedError  the network exists, and cannot do what is asked of it
     │   └── FileError           a file cannot be read, is not ours, or asks for something impossible
     ├── CountError              the cost of a network cannot be counted with certainty
@@ -36,6 +37,14 @@ class ConfigError(RequestError):
 
 class FieldError(ConfigError):
     """A field has a value that no network of its family can take, whatever the other fields are."""
+
+
+class ProtocolError(ConfigError):
+    """A network cannot be measured in the way that one key of the protocol asks for."""
+
+    def __init__(self, sentence: str, key: str = "") -> None:
+        super().__init__(sentence)
+        self.key = key
 
 
 class UnsupportedError(ConfigError):

@@ -11,10 +11,12 @@ from hvt_bench.errors import FileError
 from hvt_bench.measure import utc_now
 from hvt_bench.table import Run, read_journal, read_table
 
+JOURNAL = ".journal.jsonl"
+
 
 def journal_of(path: Path) -> Path:
     """Return where the journal of a CSV stands: `run.csv` has `run.journal.jsonl`."""
-    return path.with_suffix(".journal.jsonl")
+    return path.with_suffix(JOURNAL)
 
 
 def check_writable(path: Path) -> None:
@@ -57,10 +59,16 @@ def _move_aside(paths: list[Path], name: str, moment: str) -> tuple[Path, ...]:
     moment = moment.replace("-", "").replace(":", "")
     for again in itertools.count(1):
         label = f"{name}.{moment}" if again == 1 else f"{name}.{moment}-{again}"
-        targets = [path.with_name(path.name.replace(".", f".{label}.", 1)) for path in paths]
+        targets = [_labelled(path, label) for path in paths]
         if not any(target.exists() for target in targets):
             break
     moves = [(path, target) for path, target in zip(paths, targets, strict=True) if path.exists()]
     for path, target in moves:
         path.rename(target)
     return tuple(target for _, target in moves)
+
+
+def _labelled(path: Path, label: str) -> Path:
+    """Put a label before what a name ends with, which may have dots of its own: `torch_2.15.csv`."""
+    end = JOURNAL if path.name.endswith(JOURNAL) else path.suffix
+    return path.with_name(f"{path.name.removesuffix(end)}.{label}{end}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field, SerializeAsAny, model_validator
 
-from hvt_bench.errors import ConfigError
+from hvt_bench.errors import ConfigError, ProtocolError
 from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.models.config import Attention, ModelConfig
 from hvt_bench.records import Column, Record, columns_of
@@ -116,19 +116,24 @@ class Point(Protocol):
         return "eager" if self.attention == "eager" else "sdpa"
 
     def check(self) -> None:
-        """Raise ConfigError where no device of this kind, or no such network, can be measured like this."""
-        self.config.check_attention(self.model_attention, self.mode == "train")
+        """Raise ProtocolError where no device of this kind, or no such network, can be measured like this."""
+        try:
+            self.config.check_attention(self.model_attention, self.mode == "train")
+        except ConfigError as error:
+            raise ProtocolError(str(error), "attention") from None
         kind, formats = self.device.partition(":")[0], _KERNEL_FORMATS.get(self.attention, {})
         if self.checkpointing and self.mode == "infer":
-            raise ConfigError(
-                "checkpointing saves memory in training and does nothing in a forward pass; add mode: train"
+            raise ProtocolError(
+                "checkpointing saves memory in training and does nothing in a forward pass; add mode: train",
+                "checkpointing",
             )
         if self.dtype == "tf32" and kind != "cuda":
-            raise ConfigError(f"tf32 is a mode of CUDA's tensor cores; on {kind} take float32")
+            raise ProtocolError(f"tf32 is a mode of CUDA's tensor cores; on {kind} take float32", "dtype")
         if formats and kind not in formats:
-            raise ConfigError(f"{self.attention} is no kernel of {kind}; take sdpa, sdpa_math or eager")
+            raise ProtocolError(f"{self.attention} is no kernel of {kind}; take sdpa, sdpa_math or eager", "attention")
         if formats and self.dtype not in formats[kind]:
-            raise ConfigError(f"{self.attention} takes no {self.dtype} on {kind}; take {' or '.join(formats[kind])}")
+            sentence = f"{self.attention} takes no {self.dtype} on {kind}; take {' or '.join(formats[kind])}"
+            raise ProtocolError(sentence, "dtype")
 
     def columns(self) -> dict[str, Any]:
         """Return the part of a row that is known before anything is measured."""
@@ -144,6 +149,8 @@ class InvalidCell(Record):
     axis: str | None
     asked: dict[str, Any]
     reason: str
+    key: str | None = None
+    """The key of the protocol that stands in the way, if one does."""
 
     @property
     def point_id(self) -> str:

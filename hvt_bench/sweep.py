@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError
 
 from hvt_bench.environment import resolve_device
-from hvt_bench.errors import ConfigError, FieldError, FileError, RequestError, plural, unknown
+from hvt_bench.errors import ConfigError, FieldError, FileError, ProtocolError, RequestError, unknown
 from hvt_bench.executors.base import Executor
 from hvt_bench.executors.inline import InlineExecutor
 from hvt_bench.metrics import METRICS
@@ -87,8 +87,14 @@ def load_sweep(path: str | Path, device: str | None = None, executor: Executor |
     metrics = tuple(metric for metric in METRICS if metric in asked.measure)
     sweep = Sweep(asked.name, tuple(cells.values()), metrics, len(found) - len(cells))
     if not sweep.points:
-        reason = sweep.invalid[0].reason
-        raise file.error(("models",), f"none of the {plural(len(cells), 'cell')} can be built; the first: {reason}")
+        first = sweep.invalid[0]
+        sections = {"protocol": asked.protocol, "axes": asked.axes, "grid": asked.grid}
+        section = next((name for name, keys in sections.items() if first.key in keys), None)
+        place: Place = (section, first.key) if section and first.key else ("models",)
+        done = "measured" if first.key else "built"
+        if len(cells) == 1:
+            raise file.error(place, f"the only cell cannot be {done}: {first.reason}")
+        raise file.error(place, f"none of the {len(cells):,} cells can be {done}; the first: {first.reason}")
     return sweep
 
 
@@ -304,5 +310,6 @@ def _cell(
         point.check()
     except ConfigError as error:
         known |= {key: value for key, value in point.columns().items() if key not in ("point_id", "model", "axis")}
-        return InvalidCell(model=name, axis=axis, asked=known, reason=str(error))
+        blamed = error.key if isinstance(error, ProtocolError) else None
+        return InvalidCell(model=name, axis=axis, asked=known, reason=str(error), key=blamed)
     return point

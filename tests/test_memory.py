@@ -124,7 +124,7 @@ def test_after_a_reset_the_peak_is_what_is_resident_now():
     before = memory._process_peak()
     memory._reset_process_peak()
     after = memory._process_peak()
-    assert after == pytest.approx(memory._resident(), abs=MIB)
+    assert after == pytest.approx(memory._resident(), abs=8 * MIB)  # of a process whose threads go on
     assert after < before - 32 * MIB
 
 

@@ -15,7 +15,7 @@ from hvt_bench.plan import WINDOW
 from hvt_bench.point import Point
 from hvt_bench.run import Counted, Finished, Fitted, Measured, Started, run_sweep
 from hvt_bench.sweep import Sweep
-from hvt_bench.table import read_table
+from hvt_bench.table import read_journal, read_table
 from tests.conftest import ENVIRONMENT, describe, fake_measure
 
 
@@ -228,6 +228,14 @@ def test_a_file_of_another_sweep_is_moved_aside_and_announced(path):
     assert moved_journal.name == moved_csv.name.removesuffix("csv") + "journal.jsonl"
     assert moved_csv.read_text() == before
     assert {row["sweep"] for row in read_table(path)} == {"second"}
+
+
+def test_a_name_with_a_version_in_it_stays_whole(path):
+    path = path.with_name("torch_2.15.csv")
+    go(make_sweep(name="first"), path)
+    events = go(make_sweep(name="second"), path)
+    assert [moved.name.startswith("torch_2.15.first.20") for moved in events[0].moved] == [True, True]
+    assert read_journal(events[0].moved[1]).sweep == "first"
 
 
 def test_a_file_of_another_environment_is_moved_aside(path):

@@ -204,10 +204,10 @@ def two_devices(monkeypatch):
 
 
 def test_a_sweep_of_nothing_is_refused(load):
-    with pytest.raises(
-        FileError, match=r":2: none of the 1 cell can be built; the first: pool_stages 1 and blocks_per"
-    ):
+    with pytest.raises(FileError, match=r":2: the only cell cannot be built: pool_stages 1 and blocks_per"):
         load("name: n\nmodels: [hvt_s_1]\ngrid: {pool_stages: [1], blocks_per_stage: [4]}\n")
+    with pytest.raises(FileError, match=r":2: none of the 2 cells can be built; the first: pool_stages 1 and block"):
+        load("name: n\nmodels: [hvt_s_1]\ngrid: {pool_stages: [1], blocks_per_stage: [4, 3]}\n")
 
 
 def test_the_name_of_a_variant_means_that_variant(load):
@@ -321,11 +321,18 @@ def test_checkpointing_belongs_to_training(load):
         ("{dtype: tf32}", "tf32 is a mode of CUDA's tensor cores; on cpu take float32"),
         ("{attention: sdpa_efficient}", "sdpa_efficient is no kernel of cpu; take sdpa, sdpa_math or eager"),
         ("{attention: sdpa_cudnn}", "sdpa_cudnn is no kernel of cpu; take sdpa, sdpa_math or eager"),
+        ("{checkpointing: true}", "checkpointing saves memory in training"),
     ],
 )
 def test_what_no_cpu_can_do_is_invalid_and_says_what_to_take(load, protocol, reason):
-    with pytest.raises(FileError, match=f"none of the 1 cell can be built; the first: {reason}"):
-        load(f"name: c\nmodels: [hvt_s_1]\nprotocol: {protocol}\n", "cpu")
+    with pytest.raises(FileError, match=f":4: the only cell cannot be measured: {reason}"):
+        load(f"name: c\nmodels: [hvt_s_1]\nprotocol:\n  {protocol[1:-1]}\n", "cpu")
+
+
+def test_a_value_that_the_whole_grid_cannot_be_measured_with_is_blamed_there(load):
+    text = "name: c\nmodels: [hvt_s_1]\ngrid:\n  depth: [2, 4]\n  dtype: [tf32]\n"
+    with pytest.raises(FileError, match=r":5: none of the 2 cells can be measured; the first: tf32 is a mode"):
+        load(text, "cpu")
 
 
 def test_a_kernel_that_takes_no_float32_is_invalid_with_it(load, two_devices):
