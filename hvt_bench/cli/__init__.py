@@ -1,0 +1,78 @@
+"""The command line: one short function per command, each calling the library. The only package that prints.
+
+Nothing heavy is imported before a command runs: `hvt-bench --help` loads neither torch nor pandas.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from hvt_bench import __version__
+from hvt_bench.cli import decide, guard, look, measure
+from hvt_bench.cli.common import STOPPED, answering_ctrl_c
+from hvt_bench.errors import HvtBenchError, RequestError
+
+COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {  # by help panel, in the order of `hvt-bench --help`
+    "Measure": (measure.sweep, measure.estimate),
+    "Look": (look.show, look.list_, look.plot, look.table),
+    "Decide": (decide.compare,),
+    "Guard": (guard.check,),
+}
+
+app = typer.Typer(
+    name="hvt-bench",
+    help="How vision transformers scale: HVT against ViT and DeiT in FLOPs, latency and memory.",
+    epilog="First steps: hvt-bench sweep sweeps/smoke.yaml, then hvt-bench plot reports/run.csv",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exit 0 if all is well, 1 if something failed, 2 if the request was wrong."""
+    try:
+        with answering_ctrl_c(_stop):
+            app(arguments)
+    except RequestError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except HvtBenchError as error:
+        typer.echo(f"failed: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:  # `hvt-bench list columns | head`
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _stop(*_: object) -> None:
+    """End at once: an import that Ctrl-C interrupts would say so at length, or not end."""
+    os.write(2, b"stopped\n")
+    os._exit(STOPPED)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hvt-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _panel, _commands in COMMANDS.items():
+    for _command in _commands:
+        app.command(_command.__name__.rstrip("_"), rich_help_panel=_panel)(_command)

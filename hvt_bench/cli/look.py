@@ -1,0 +1,94 @@
+"""Commands that look at a network or at what was measured."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvt_bench.cli.common import Executed
+
+
+def show(
+    model: Annotated[
+        str, typer.Argument(help="A variant or family, such as hvt_s_1; timm:NAME; package.module:factory.")
+    ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Fields to change, such as depth=18; with --time, of the protocol too, such as batch_size=8.",
+            metavar="KEY=VALUE...",
+        ),
+    ] = None,
+    by: Annotated[str, typer.Option(help="Where the MACs fall: block, module, operator or stage.")] = "block",
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+    executed: Executed = False,
+    timed: Annotated[bool, typer.Option("--time", help="Run it too, and show where the time falls.")] = False,
+) -> None:
+    """Show the fields of a network, where its tokens and MACs fall, and what it costs in all.
+
+    Example: hvt-bench show hvt_s_1 depth=18
+    """
+    from hvt_bench.request import parse_request
+    from hvt_bench.show import describe
+    from hvt_bench.timed import READS
+
+    reads, otherwise = (READS, f"--time reads {', '.join(READS)}") if timed else ((), "give --time to measure passes")
+    point = parse_request(model, changes or [], reads, otherwise)
+    typer.echo(describe(point.model, point.config, by, form, executed, point if timed else None))
+
+
+class Listing(StrEnum):
+    """What `hvt-bench list` can list."""
+
+    variants = "variants"
+    families = "families"
+    metrics = "metrics"
+    figures = "figures"
+    columns = "columns"
+
+
+def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> None:
+    """List the variants, families, metrics, figures or columns there are.
+
+    Example: hvt-bench list variants
+    """
+    from hvt_bench import listing
+
+    typer.echo(getattr(listing, what.value)())
+
+
+def plot(
+    csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep` wrote.")],
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Figures to draw; all that the CSV can fill, if none.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="File formats, such as png,svg,pdf.", metavar="FORMAT,...")
+    ] = "png,svg",
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures; that of the CSV, if none.")] = None,
+) -> None:
+    """Draw the figures of a CSV beside it.
+
+    Example: hvt-bench plot reports/run.csv
+    """
+    from hvt_bench.plots import save_figures
+    from hvt_bench.table import read_table
+
+    drawn = save_figures(read_table(csv), csv, names or [], formats.split(","), out)
+    for name, reason in drawn.not_drawn.items():
+        typer.echo(f"not drawn: {name}: {reason}")
+    for path in drawn.paths:
+        typer.echo(f"wrote {path}")
+
+
+def table(csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep` wrote.")]) -> None:
+    """Print a Markdown table of the columns of a CSV that vary.
+
+    Example: hvt-bench table reports/run.csv
+    """
+    from hvt_bench.table import markdown, read_table
+
+    typer.echo(markdown(read_table(csv)))

@@ -1,0 +1,154 @@
+"""Commands that measure."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hvt_bench.cli.common import STOPPED, Executed, answering_ctrl_c
+from hvt_bench.errors import RequestError, plural
+
+if TYPE_CHECKING:
+    from hvt_bench.row import Row
+    from hvt_bench.run import Event
+    from hvt_bench.sweep import Sweep
+
+DEFAULT_OUT = Path("reports/run.csv")
+MAX_MIB = 1e12
+USABLE_SHARE = 0.9  # of the memory that is free: the default of --memory-limit
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/scaling.yaml.")],
+    out: Annotated[Path, typer.Option(help="The CSV to write; its journal stands beside it.")] = DEFAULT_OUT,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, over the protocol's.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; what is there is moved aside.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and measure nothing.")] = False,
+    retry: Annotated[
+        str,
+        typer.Option(help="Measure failed points again: oom,timeout,crashed,error.", metavar="STATUS,..."),
+    ] = "",
+    memory_limit: Annotated[
+        float | None,
+        typer.Option(help="MiB that a CPU point may allocate; default 90 % of what is free.", metavar="MIB"),
+    ] = None,
+    executed: Executed = False,
+    executor: Annotated[
+        str, typer.Option(help="process: a fresh process per round; inline: this one, for debugging.")
+    ] = "process",
+) -> None:
+    """Measure every point of a sweep file and write a CSV.
+
+    Running it again goes on where it stopped: only what is missing is measured.
+
+    Example: hvt-bench sweep sweeps/scaling.yaml
+    """
+    from hvt_bench.executors import make_executor
+    from hvt_bench.measure import available_memory_mib
+    from hvt_bench.run import run_sweep
+    from hvt_bench.sweep import load_sweep
+
+    if out.suffix != ".csv":
+        raise RequestError(f"--out {out}: the table is a CSV; give it a name that ends in .csv")
+    workers = make_executor(executor, preload=["hvt_bench.measure"])
+    plan = load_sweep(file, device, workers)
+    if dry_run:
+        _print_plan(plan)
+        return
+    if executor == "inline" and memory_limit is not None:
+        raise RequestError("--memory-limit needs --executor process: it limits a process of its own")
+    if memory_limit is not None and not 0 < memory_limit < MAX_MIB:
+        raise RequestError(f"--memory-limit {memory_limit:g}: give MiB, more than 0 and less than {MAX_MIB:.0e}")
+    if executor == "process" and memory_limit is None and (free := available_memory_mib()):
+        memory_limit = USABLE_SHARE * free
+    if memory_limit is None and any(point.max_batch and point.device == "cpu" for point in plan.points):
+        raise RequestError("max_batch on a CPU needs a limit to run into: --memory-limit MIB, and --executor process")
+    retried = _statuses(retry)
+    events = run_sweep(plan, workers, out, fresh=fresh, retry=retried, memory_limit_mib=memory_limit, executed=executed)
+    rows = _follow(plan, out, events)
+    _print_result(out, rows, {cell.point_id for cell in plan.cells})
+
+
+def _statuses(text: str) -> list[str]:
+    from hvt_bench.errors import unknown
+    from hvt_bench.run import FAILED
+
+    statuses = [status.strip() for status in text.split(",") if status.strip()]
+    for status in statuses:
+        if status not in FAILED:
+            raise RequestError(f"--retry: {unknown('status', status, FAILED)}")
+    return statuses
+
+
+def _follow(plan: Sweep, out: Path, events: Generator[Event, None, None]) -> tuple[Row, ...]:
+    from hvt_bench.progress import Progress
+
+    try:
+        with answering_ctrl_c(signal.default_int_handler), Progress(plan, typer.echo) as progress:
+            for event in events:
+                progress.show(event)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not tear what is being written
+        events.close()
+        done = f"what was finished is in {out}" if out.exists() else "nothing was finished yet"
+        typer.echo(f"stopped; {done}. The same command goes on from there.", err=True)
+        raise typer.Exit(STOPPED) from None
+    return progress.rows
+
+
+def _print_plan(plan: Sweep) -> None:
+    per_axis: dict[tuple[str, str], int] = {}
+    for cell in plan.cells:
+        key = (cell.model, cell.axis or "centre")
+        per_axis[key] = per_axis.get(key, 0) + 1
+    for (model, axis), cells in per_axis.items():
+        typer.echo(f"{model:<24} {axis:<20} {cells:>6}")
+    for cell in plan.invalid:
+        typer.echo(f"invalid: {cell.model}: {cell.reason}")
+    timed = set(plan.metrics) != {"complexity"}
+    rounds = sum(point.rounds for point in plan.points) if timed else 0
+    seconds = sum(point.rounds * (point.warmup_s + point.min_time_s) for point in plan.points) if timed else 0
+    typer.echo(
+        f"{plural(len(plan.points), 'point')} ({plural(plan.duplicates, 'duplicate')} merged, "
+        f"{len(plan.invalid)} invalid), {plural(rounds, 'round')}, at least {seconds:.0f} s; "
+        f"measures {', '.join(plan.metrics)}"
+    )
+
+
+def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:
+    """Say what was written; a failed point that the sweep file no longer asks for is no failure of this run."""
+    from hvt_bench.verdicts import summary
+
+    for warning in summary(rows):
+        typer.echo(f"warning: {warning}", err=True)
+    failed = [row for row in rows if row["status"] not in ("ok", "invalid") and row["point_id"] in asked]
+    ok, invalid = (sum(row["status"] == status for row in rows) for status in ("ok", "invalid"))
+    typer.echo(f"wrote {out}: {plural(len(rows), 'row')}, {ok} ok, {invalid} invalid")
+    if failed:
+        for row in failed:
+            typer.echo(f"{row['status']}: {row['model']} ({row['point_id']}): {row['error']}", err=True)
+        typer.echo(f"{plural(len(failed), 'point')} failed; --retry {failed[0]['status']} tries again", err=True)
+        raise typer.Exit(1)
+
+
+def estimate(
+    model: Annotated[
+        str, typer.Argument(help="A variant or family, such as deit_base; timm:NAME; package.module:factory.")
+    ],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="Fields of the network or the protocol, such as batch_size=256.", metavar="KEY=VALUE..."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+) -> None:
+    """Estimate the memory of a pass from shapes, and say which GPUs it fits; needs no GPU.
+
+    Example: hvt-bench estimate deit_base batch_size=256 mode=train
+    """
+    from hvt_bench.cards import describe
+
+    typer.echo(describe(model, changes or [], form))
