@@ -86,6 +86,8 @@ def _as_table(point: Point, peak: Peak) -> str:
 
 def _notes(point: Point, peak: Peak) -> list[str]:
     weights = "as one fused kernel, without N x N weights" if peak.fused_attention else "with its N x N weights, if any"
+    if peak.fast_path:
+        weights += "; nn.MultiheadAttention as outside its fast path, which may need a fifth more or less"
     notes = [
         f"attention  {weights}",
         "estimate   tensors that live at once, from shapes; no workspaces, no fragmentation, no CUDA context",

@@ -144,3 +144,36 @@ class Calls(nn.Module):
 def macs(function, *sizes, **modules):
     network = function if isinstance(function, nn.Module) else Calls(lambda _, *x: function(*x))
     return count(network, *(torch.empty(size) for size in sizes)).macs
+
+
+class Transposed(nn.Module):
+    """A linear layer on tokens as they come from a convolution: three dimensions, not contiguous."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.wide, self.head = nn.Conv2d(3, 128, 16, 16), nn.Linear(128, 512), nn.Linear(512, 10)
+
+    def tokens(self, images):
+        return self.stem(images).flatten(2).transpose(1, 2)
+
+    def forward(self, images):
+        return self.head(self.wide(self.tokens(images)).flatten(1, -2).mean(1))
+
+
+class Channels(Transposed):
+    """A linear layer on the channels of an image: four dimensions."""
+
+    def tokens(self, images):
+        return self.stem(images).permute(0, 2, 3, 1).contiguous()
+
+
+class Encoder(nn.Module):
+    """PyTorch's own encoder layer, whose forward pass in evaluation is one fused operator."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, 128, 16, 16), nn.Linear(128, 10)
+        self.layer = nn.TransformerEncoderLayer(128, 4, 256, dropout=0.0, batch_first=True)
+
+    def forward(self, images):
+        return self.head(self.layer(self.stem(images).flatten(2).transpose(1, 2)).mean(1))

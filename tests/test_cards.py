@@ -62,6 +62,11 @@ def test_attention_written_out_is_said_to_be():
     assert "attention  with its N x N weights, if any" in describe("deit_tiny", [*TINY, "attention=sdpa_math"])
 
 
+def test_a_network_with_a_fast_path_of_its_own_is_said_to_be_estimated_outside_it():
+    (line,) = [line for line in describe("tests.networks:Encoder", []).splitlines() if line.startswith("attention")]
+    assert line.endswith("; nn.MultiheadAttention as outside its fast path, which may need a fifth more or less")
+
+
 @pytest.mark.parametrize(
     ("changes", "form", "sentence"),
     [

@@ -475,6 +475,12 @@ def test_compare_fails_on_what_it_is_told_to_fail_on(run, two_runs):
     assert run("compare", "old.csv", "new.csv", "--fail-on", "faster,unsure") == (0, COMPARED, "")
 
 
+def test_compare_fails_on_points_that_are_measured_no_longer(run, two_runs):
+    (exit_code, _, err) = run("compare", "new.csv", "old.csv", "--fail-on", "slower")
+    assert (exit_code, err) == (1, "1 point measured in new.csv and not in old.csv\n")
+    assert run("compare", "new.csv", "old.csv")[0] == 0
+
+
 def test_compare_with_other_bounds(run, two_runs):
     code, out, err = run(
         "compare", "old.csv", "new.csv", "--margin", "15", "--confidence", "0.9", "--fail-on", "slower"

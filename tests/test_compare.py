@@ -134,6 +134,7 @@ def test_points_without_a_pair_failed_points_and_points_without_rounds_are_liste
         ("depth=6", "latency_ms_rounds 10 nan in new.csv"),
         ("depth=7", "only in new.csv"),
     ]
+    assert [p.varies for p in found.lost] == ["depth=1", "depth=2", "depth=4", "depth=5", "depth=6"]
 
 
 def test_cells_that_are_no_points_are_listed_once():

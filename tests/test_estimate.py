@@ -61,6 +61,22 @@ def test_an_estimate_is_what_the_profiler_sees_allocated(model, changes):
     assert estimate(asked).total_mib == pytest.approx(profiled_peak_mib(asked), rel=0.02)
 
 
+@pytest.mark.parametrize("mode", ["infer", "train"])
+@pytest.mark.parametrize("kind", ["Transposed", "Channels"])
+def test_a_bias_is_added_in_place_where_it_is_in_reality(kind, mode):
+    """Where a fake product is no matrix, PyTorch adds the bias to a copy of it: one output too many."""
+    asked = point(f"tests.networks:{kind}", mode=mode)
+    assert estimate(asked).total_mib == pytest.approx(profiled_peak_mib(asked), rel=0.02)
+
+
+def test_an_encoder_layer_is_estimated_outside_its_fast_path():
+    peak = estimate(point("tests.networks:Encoder"))
+    assert peak.fast_path
+    assert peak.total_mib == pytest.approx(profiled_peak_mib(point("tests.networks:Encoder")), rel=0.25)
+    assert not estimate(point("tests.networks:Encoder", mode="train")).fast_path
+    assert not estimate(point()).fast_path
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", ["infer", "train"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

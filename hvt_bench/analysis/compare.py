@@ -63,6 +63,8 @@ class NotCompared:
     model: str
     varies: str
     reason: str
+    lost: bool = False
+    """Whether the old file has its rounds and the new one does not: it failed there, or was left out."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,11 @@ class Comparison:
         """The other points."""
         return tuple(point for point in self.points if isinstance(point, NotCompared))
 
+    @property
+    def lost(self) -> tuple[NotCompared, ...]:
+        """The points that were measured and no longer are."""
+        return tuple(point for point in self.not_compared if point.lost)
+
     def counts(self) -> Counter[str]:
         """How many points have each verdict."""
         return Counter(point.found.verdict for point in self.compared)
@@ -135,7 +142,8 @@ def compare(
             pairs.append((before, after))
             points.append(_judged(model, varies, pairs[-1], names, confidence, margin_pct))
         else:
-            points.append(NotCompared(model, varies, str(obstacle)))
+            lost = before is not None and _unfit(before) is None and (after is None or _unfit(after) is not None)
+            points.append(NotCompared(model, varies, str(obstacle), lost))
     if not pairs:
         raise RequestError(_nothing_to_compare(sides, points, names))
     points += _invalid(old, new, names)

@@ -15,7 +15,10 @@ def compare(
     new: Annotated[Path, typer.Argument(help="A later one.")],
     fail_on: Annotated[
         str,
-        typer.Option(help="Exit 1 if a point is one of these: slower,faster,unsure,same.", metavar="VERDICT,..."),
+        typer.Option(
+            help="Exit 1 if a point is one of these (slower,faster,unsure,same), or is measured no longer.",
+            metavar="VERDICT,...",
+        ),
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Compare other devices, versions or protocols too.")] = False,
     margin: Annotated[float, typer.Option(help="Changes up to this are the SAME.", metavar="PERCENT")] = 2.0,
@@ -35,6 +38,10 @@ def compare(
     found = compare(*tables, names, confidence=confidence, margin_pct=margin, force=force)
     typer.echo(render(found, form))
     failed = sum(found.counts()[verdict] for verdict in bad)
+    lost = len(found.lost) if bad else 0
     if failed:
         typer.echo(f"{plural(failed, 'point')} {' or '.join(bad)}", err=True)
+    if lost:
+        typer.echo(f"{plural(lost, 'point')} measured in {old} and not in {new}", err=True)
+    if failed or lost:
         raise typer.Exit(1)

@@ -175,14 +175,3 @@ def counting(module: nn.Module) -> Iterator[None]:
         raise CountError(f"{type(error).__name__} {failed_in(module, error)}: {reason}") from error
     finally:
         hook.remove()
-
-
-@contextmanager
-def attention_written_out() -> Iterator[None]:
-    """Switch off the fused path of nn.MultiheadAttention in eval mode, which hides its products from counters."""
-    enabled = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(enabled)

@@ -31,14 +31,13 @@ from hvt_bench.metrics.blocks import CHECKPOINTED, TRAINING, Blocks, paths_above
 from hvt_bench.metrics.books import (
     FVCORE_FAILED,
     Costs,
-    attention_written_out,
     compare_books,
     first_book,
     second_book,
     training_flops,
 )
 from hvt_bench.metrics.declared import NOTHING, Declared, declared
-from hvt_bench.metrics.tracing import WritesSkipped, meta_copy, to_address_space
+from hvt_bench.metrics.tracing import WritesSkipped, attention_written_out, meta_copy, to_address_space
 from hvt_bench.models import override, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.models.external import ExternalConfig

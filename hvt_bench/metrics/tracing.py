@@ -309,3 +309,14 @@ def size_of_traced(tensor: Tensor) -> tuple[int, ...]:
     """Return the size of a tensor as plain numbers, whether or not the tracer looks on."""
     with _tracing_paused():
         return tuple(tensor.shape)
+
+
+@contextmanager
+def attention_written_out() -> Iterator[None]:
+    """Switch off the fused path of nn.MultiheadAttention in eval mode, which hides its products from counters."""
+    enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(enabled)
