@@ -6,7 +6,7 @@ import contextlib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -52,6 +52,8 @@ def columns_of(record: type[Record]) -> dict[str, Column]:
 def _kind(annotation: object) -> tuple[type, bool]:
     """Return the scalar type behind an annotation such as `int | None`, `Literal[...]` or `tuple[int, ...]`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _kind(arguments[0])
     if origin in (Union, types.UnionType):
         return _kind(next(a for a in arguments if a is not type(None)))
     if origin is tuple:
@@ -70,7 +72,7 @@ def explain(error: ValidationError, known: Mapping[str, object]) -> list[tuple[t
     found = []
     for issue in sorted(error.errors(include_url=False), key=lambda issue: issue["type"] != "extra_forbidden"):
         place, value = issue["loc"], issue["input"]
-        key = str(place[-1]) if place else ""
+        key = next((part for part in reversed(place) if isinstance(part, str)), "")  # not its place in a list
         if issue["type"] == "extra_forbidden":
             text = unknown("key", key, known)
         elif issue["type"] == "missing":
@@ -86,6 +88,8 @@ def explain(error: ValidationError, known: Mapping[str, object]) -> list[tuple[t
 def _demand(issue: ErrorDetails) -> str:
     """Say what a value should be, in the words of a YAML file where pydantic has those of Python."""
     wanted, value = _DEMANDS.get(issue["type"]), issue["input"]
+    if issue["type"] == "too_long":
+        return f"should have {issue['ctx']['max_length']} entries at most"
     if wanted is None:
         message = issue["msg"][0].lower() + issue["msg"][1:]
         return message.removeprefix("input ")

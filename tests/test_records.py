@@ -14,7 +14,7 @@ class Thing(Record):
     share: Annotated[float | None, Column("how much of it")] = None
     shape: Annotated[Literal["round", "square"], Column("what it looks like")] = "round"
     lens: Annotated[tuple[int, ...] | None, Column("lengths")] = None
-    names: Annotated[tuple[str, ...], Column("names")] = ()
+    names: Annotated[tuple[Annotated[str, Field(min_length=2)], ...], Field(max_length=2), Column("names")] = ()
     flag: Annotated[bool, Column("yes or no")] = False
     hidden: int = 3
 
@@ -65,6 +65,8 @@ def test_equal_records_are_equal_keys():
         ({"shape": "flat"}, "shape: 'flat' does not fit: should be 'round' or 'square'"),
         ({"siez": 2}, "unknown key 'siez'; did you mean 'size'?"),
         ({"size": 13}, "13 brings bad luck; take 12"),
+        ({"names": ("ab", 1)}, "names: 1 does not fit: should be text; put it in quotes if it is meant"),
+        ({"names": ("ab",) * 3}, "names: ('ab', 'ab', 'ab') does not fit: should have 2 entries at most"),
     ],
 )
 def test_a_wrong_field_becomes_one_sentence(fields, sentence):

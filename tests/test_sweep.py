@@ -165,7 +165,11 @@ HEAD = "name: x\nmodels: [hvt_s_1]\nprotocol: {device: cpu}\n"
         (HEAD + "axes: {depth: [6]}\ngrid:\n  depth: [6]\n", 6, "'depth' stands under axes and under grid"),
         (HEAD + "axes:\n  batch_size: [0]\n", 5, "batch_size: 0 does not fit: should be greater than or equal to 1"),
         (HEAD + "axes:\n  dtype:\n  - float32\n  - float8\n", 7, "dtype: 'float8' does not fit: should be 'float32'"),
-        (HEAD + "measure: [speed]\n", 4, "0: 'speed' does not fit: should be 'complexity', 'memory' or 'latency'"),
+        (
+            HEAD + "measure: [speed]\n",
+            4,
+            "measure: 'speed' does not fit: should be 'complexity', 'memory' or 'latency'",
+        ),
         ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  dtpye: x\n", 4, "unknown key 'dtpye'; did you mean 'dtype'?"),
         ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  device: tpu\n", 4, "unknown device 'tpu'; known: auto, cpu, cuda"),
         ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  rounds: 1e6\n", 4, "rounds: '1e6' does not fit"),
