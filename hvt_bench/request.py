@@ -51,7 +51,7 @@ def read_request(
             raise RequestError(f"'{key}' says how a pass is measured: {otherwise}{argument}")
     changes = {key: value for key, value in fields.items() if key not in protocol}
     known = {*type(config).model_fields, *reads}
-    if strange := [key for key in changes if key not in known and not config.outside]:
+    if strange := [key for key in changes if key not in known | config.instead.keys() and not config.outside]:
         raise ConfigError(f"family {config.family}: {unknown('key', strange[0], known)}")
     network = [text for text in assignments if text.partition("=")[0].strip() not in protocol]
     return " ".join([model, *network]), override(config, **changes), protocol

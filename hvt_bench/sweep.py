@@ -189,12 +189,16 @@ def _check_axes(
 
 
 def _nobody_takes(key: str, value: Any, models: Mapping[str, ModelConfig], outside: OutsideCode) -> str:
-    """Say that `key` is no axis: in the words of an outside network where there are no others."""
+    """Say that `key` is no axis.
+
+    In the words of a family that has another field in its place, or of an outside network where there are no others.
+    """
     known = {name for config in models.values() if not config.outside for name in type(config).model_fields}
-    if known:
+    instead = [config for config in models.values() if key in config.instead]
+    if known and not instead:
         return unknown("axis", key, known | set(SWEEPABLE))
     try:
-        outside.check(override(next(iter(models.values())), **{key: value}))
+        outside.check(override(instead[0] if instead else next(iter(models.values())), **{key: value}))
     except ConfigError as error:
         return str(error)
     return unknown("axis", key, SWEEPABLE)
@@ -270,9 +274,13 @@ def _cells(
 
 
 def _places(asked: SweepFile, config: ModelConfig, outside: OutsideCode) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Yield what differs from `config` and from the protocol at each of its cells, and the axis."""
+    """Yield what differs from `config` and from the protocol at each of its cells, and the axis.
+
+    An axis in whose place the network has another one gives cells too, so that their rows say so.
+    """
+    own = {*SWEEPABLE, *config.instead}
     axes, grid = (
-        {key: values for key, values in section.items() if key in SWEEPABLE or outside.takes(config, key, values)}
+        {key: values for key, values in section.items() if key in own or outside.takes(config, key, values)}
         for section in (asked.axes, asked.grid)
     )
     for combination in itertools.product(*grid.values()):

@@ -35,9 +35,11 @@ def pictures(config, batch_size=2):
 
 
 @st.composite
-def configs(draw, families=("vit", "hvt")):
+def configs(draw, families=("vit", "hvt", "mvit")):
     """Any valid config, small in size and wide in kind."""
     family = draw(st.sampled_from(families))
+    if family == "mvit":
+        return draw(_mvits())
     depth = draw(st.integers(1, 4))
     heads = draw(st.integers(1, 3))
     patch = draw(st.integers(1, 4))
@@ -69,6 +71,25 @@ def configs(draw, families=("vit", "hvt")):
         return make_config("hvt", fields | {key: value})
     except ConfigError:  # too few tokens for so much pooling
         return make_config("hvt", fields | {"pool_kernel_size": 1, "pool_stride": 1, key: value})
+
+
+@st.composite
+def _mvits(draw):
+    patch, heads = draw(st.integers(1, 4)), draw(st.integers(1, 2))
+    fields = {
+        "patch_size": patch,
+        "img_size": patch * draw(st.integers(1, 9)),
+        "in_chans": draw(st.integers(1, 3)),
+        "num_classes": draw(st.integers(1, 7)),
+        "num_heads": heads,
+        "embed_dim": heads * draw(st.integers(1, 4)),
+        "mlp_ratio": draw(st.sampled_from([1.0, 8 / 3, 4.0])),
+        "qkv_bias": draw(st.booleans()),
+        "pool": draw(st.sampled_from(["conv", "max"])),
+        "stage_depths": draw(st.lists(st.integers(1, 2), min_size=1, max_size=3)),
+        "kv_stride": draw(st.sampled_from([1, 2, 4, 8])),
+    }
+    return make_config("mvit", fields)
 
 
 def expected_logits(config, weights, images):

@@ -15,6 +15,7 @@ from hvt_bench.models.config import Attention, ModelConfig
 from hvt_bench.models.external import TARGET, ExternalConfig
 from hvt_bench.models.external import yaml_text as yaml_text
 from hvt_bench.models.hvt import HVT_VARIANTS, HVTConfig
+from hvt_bench.models.mvit import MVIT_VARIANTS, MViTConfig
 from hvt_bench.models.vit import DEIT_VARIANTS, VIT_VARIANTS, ViTConfig
 from hvt_bench.records import Column, columns_of, explain
 from hvt_bench.yaml_file import surprising
@@ -22,12 +23,14 @@ from hvt_bench.yaml_file import surprising
 FAMILIES: dict[str, type[ModelConfig]] = {
     "vit": ViTConfig,
     "hvt": HVTConfig,
+    "mvit": MViTConfig,
 }
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: ("vit", fields) for name, fields in VIT_VARIANTS.items()},
     **{name: ("vit", fields) for name, fields in DEIT_VARIANTS.items()},
     **{name: ("hvt", fields) for name, fields in HVT_VARIANTS.items()},
+    **{name: ("mvit", fields) for name, fields in MVIT_VARIANTS.items()},
 }
 
 CONFIG_COLUMNS: dict[str, Column] = {
@@ -163,6 +166,9 @@ def _defaults(config_class: type[ModelConfig]) -> dict[str, Any]:
 
 
 def _validate(config_class: type[ModelConfig], base: Mapping[str, Any], changes: Mapping[str, Any]) -> ModelConfig:
+    for key, other in config_class.instead.items():
+        if key in changes:
+            raise FieldError(f"family {config_class.family} has no {key}: give {other}")
     try:
         return config_class.model_validate(config_class.merge(base, changes))
     except ValidationError as error:

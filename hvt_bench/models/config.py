@@ -16,14 +16,24 @@ Attention = Literal["sdpa", "eager"]
 GlobalPool = Literal["avg", "token"]
 
 ImgSize = Annotated[int, Field(ge=1, le=100_000), Column("side of the square input image", "px", "image size")]
-PatchSize = Annotated[int, Field(ge=1, le=100_000), Column("side of one patch; divides the image size", "px")]
+PatchSize = Annotated[
+    int,
+    Field(ge=1, le=100_000),
+    Column("side of one patch, in MViT the stride of patches that overlap; divides the image size", "px"),
+]
 InChans = Annotated[int, Field(ge=1, le=100_000), Column("channels of the input image")]
 NumClasses = Annotated[int, Field(ge=1, le=10_000_000), Column("classes of the linear classifier")]
-EmbedDim = Annotated[int, Field(ge=1, le=1_000_000), Column("width of a token", "", "embedding width")]
+EmbedDim = Annotated[
+    int, Field(ge=1, le=1_000_000), Column("width of a token; in MViT, of the first stage", "", "embedding width")
+]
 Depth = Annotated[int, Field(ge=1, le=1000), Column("number of blocks")]
-NumHeads = Annotated[int, Field(ge=1, le=100_000), Column("attention heads of a block")]
+NumHeads = Annotated[int, Field(ge=1, le=100_000), Column("attention heads of a block; in MViT, of the first stage")]
 MlpRatio = Annotated[float, Field(gt=0, le=1000), Column("hidden width of the MLP over embed_dim")]
 QkvBias = Annotated[bool, Column("whether the query, key and value projection has a bias")]
+POOL = Column(
+    "how tokens are pooled. HVT: `max`, `avg`, `conv_dw` (depthwise convolution). MViT: `conv` (depthwise convolution "
+    "and LayerNorm), `max`"
+)
 
 NORM_EPS = 1e-6  # timm, DeiT and the released HVT alike
 HEAD_WIDTH = 64  # width of one attention head in ViT-Ti to ViT-L, DeiT and HVT
@@ -35,6 +45,8 @@ class ModelConfig(Record):
     family: ClassVar[str]
     outside: ClassVar[bool] = False
     """Whether code of others makes the network: then it may refuse, crash or hang when it is called."""
+    instead: ClassVar[Mapping[str, str]] = {}
+    """By a field that other families have and this one lacks: what to give in its place."""
 
     def build(self, attention: Attention = "sdpa") -> nn.Module:
         """Build the network, randomly initialised, in training mode."""
@@ -174,16 +186,23 @@ class TransformerConfig(ImageConfig):
     @classmethod
     def merge(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         """Keep the width of a head where `changes` give the embedding width and not the number of heads."""
-        fields = super().merge(base, changes)
-        embed_dim = changes.get("embed_dim")
-        if "num_heads" in changes or type(embed_dim) is not int or embed_dim < 1:
-            return fields
-        head_width = base["embed_dim"] // base["num_heads"]
-        if embed_dim % head_width:
-            below = embed_dim // head_width * head_width
-            sizes = [size for size in (below, below + head_width) if size]
-            raise ConfigError(
-                f"embed_dim {embed_dim} is no multiple of the head width {head_width}; "
-                f"give num_heads too, or take {' or '.join(map(str, sizes))}"
-            )
-        return fields | {"num_heads": embed_dim // head_width}
+        return super().merge(base, changes) | heads_that_follow(base, changes)
+
+
+def heads_that_follow(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `num_heads` with which heads stay as wide as in `base`; nothing where no width says it.
+
+    Raises ConfigError where there is none.
+    """
+    embed_dim = changes.get("embed_dim")
+    if "num_heads" in changes or type(embed_dim) is not int or embed_dim < 1:
+        return {}
+    head_width = base["embed_dim"] // base["num_heads"]
+    if embed_dim % head_width:
+        below = embed_dim // head_width * head_width
+        sizes = [size for size in (below, below + head_width) if size]
+        raise ConfigError(
+            f"embed_dim {embed_dim} is no multiple of the head width {head_width}; "
+            f"give num_heads too, or take {' or '.join(map(str, sizes))}"
+        )
+    return {"num_heads": embed_dim // head_width}

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from hvt_bench.models.config import NORM_EPS, Attention, BlockShape, GlobalPool, TransformerConfig
+from hvt_bench.models.config import NORM_EPS, POOL, Attention, BlockShape, GlobalPool, TransformerConfig
 from hvt_bench.models.layers import Block, PatchEmbed, Recipe, init_linear, stack, token_table
 from hvt_bench.records import Column
 
@@ -40,7 +40,7 @@ class HVTConfig(TransformerConfig):
     ] = None
     pool_kernel_size: Annotated[int, Field(ge=1), Column("tokens that one pooling window covers")] = 3
     pool_stride: Annotated[int, Field(ge=1), Column("tokens from one pooling window to the next")] = 2
-    pool: Annotated[Pool, Column("how a window is pooled: `max`, `avg`, `conv_dw` (depthwise convolution)")] = "max"
+    pool: Annotated[Pool, POOL] = "max"
 
     @model_validator(mode="after")
     def _check_pooling(self) -> HVTConfig:

@@ -21,11 +21,16 @@ MASKED_EPS = 1e-6  # DynamicViT's softmax_with_policy
 
 
 class PatchEmbed(nn.Module):
-    """Cut an image into patches and project each to a token, in raster order."""
+    """Cut an image into patches and project each to a token, in raster order.
 
-    def __init__(self, patch_size: int, in_chans: int, embed_dim: int) -> None:
+    A larger `kernel_size` than the patches makes them overlap; `padding` is that of the image.
+    """
+
+    def __init__(
+        self, patch_size: int, in_chans: int, embed_dim: int, kernel_size: int | None = None, padding: int = 0
+    ) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(in_chans, embed_dim, kernel_size=patch_size, stride=patch_size)
+        self.proj = nn.Conv2d(in_chans, embed_dim, kernel_size or patch_size, stride=patch_size, padding=padding)
 
     def forward(self, images: Tensor) -> Tensor:  # (B, C, H, W)
         return self.proj(images).flatten(2).transpose(1, 2)  # (B, N, D)
@@ -50,14 +55,22 @@ class Attention(nn.Module):
             self.proj_w = nn.Linear(shape.num_heads, shape.num_heads, bias=False)
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:  # (B, N, D), (B, N) of 0 and 1
+        q, k, v = self.queries_keys_values(x)
+        return self.attend(q, k, v, kept)  # (B, N, D)
+
+    def queries_keys_values(self, x: Tensor) -> tuple[Tensor, ...]:  # (B, N, D)
+        """Project the tokens for each head, to three times (B, h, N, d)."""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).reshape(batch, tokens, 3, self.num_heads, width // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, h, N, d)
+        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, kept: Tensor | None = None) -> Tensor:  # (B, h, N, d)
+        """Mix the values, join the heads, project; there may be fewer keys and values than queries."""
         if self.path == "sdpa" and kept is None:
             x = F.scaled_dot_product_attention(q, k, v)  # (B, h, N, d)
         else:
             x = self._weights((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), kept) @ v  # (B, h, N, d)
-        return self.proj(x.transpose(1, 2).reshape(batch, tokens, width))  # (B, N, D)
+        return self.proj(x.transpose(1, 2).flatten(2))  # (B, N, D)
 
     def _weights(self, scores: Tensor, kept: Tensor | None) -> Tensor:  # (B, h, N, N)
         if self.talking_heads:
@@ -80,15 +93,15 @@ def masked_softmax(scores: Tensor, kept: Tensor) -> Tensor:  # (B, h, N, N), (B,
 
 
 class Mlp(nn.Module):
-    """Two linear layers with an exact GELU between them."""
+    """Two linear layers with an exact GELU between them; what comes out may be wider than what goes in."""
 
-    def __init__(self, embed_dim: int, hidden: int) -> None:
+    def __init__(self, embed_dim: int, hidden: int, out_dim: int | None = None) -> None:
         super().__init__()
         self.fc1 = nn.Linear(embed_dim, hidden)
-        self.fc2 = nn.Linear(hidden, embed_dim)
+        self.fc2 = nn.Linear(hidden, out_dim or embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, N, D)
-        return self.fc2(F.gelu(self.fc1(x)))  # (B, N, M) inside, (B, N, D) out
+        return self.fc2(F.gelu(self.fc1(x)))  # (B, N, M) inside, (B, N, D) or (B, N, out_dim) out
 
 
 class Block(nn.Module):
