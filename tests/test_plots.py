@@ -131,6 +131,13 @@ def test_an_axis_of_far_apart_values_is_logarithmic(figure):
     assert [ax.get_xscale() for ax in figure.axes] == ["log", "log"]
 
 
+def test_lists_on_an_axis_stand_one_after_the_other_as_words_do(figure):
+    mvit = {"model": "m", "family": "mvit", "depth": 16, "stage_depths": (1, 2, 11, 2), "pool_stages": None}
+    deeper = mvit | {"axis": "stage_depths", "stage_depths": (2, 3, 16, 3), "depth": 24}
+    draw_scaling([row(**mvit), row(**deeper)], figure)
+    assert [label.get_text() for label in figure.axes[1].get_xticklabels()] == ["1 2 11 2", "2 3 16 3"]
+
+
 def test_words_on_an_axis_are_not_joined_by_a_line(figure):
     draw_scaling([row(), swept("attention", "eager", latency_ms=9.0)], figure)
     ax = figure.axes[1]

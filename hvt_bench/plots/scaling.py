@@ -86,7 +86,7 @@ def _places(rows: Sequence[Row], axis: str) -> Places:
 
 
 def _is_number(axis: str) -> bool:
-    return COLUMNS[axis].kind in (int, float)
+    return COLUMNS[axis].kind in (int, float) and not COLUMNS[axis].many
 
 
 def _on(rows: Sequence[Row], axis: str, *columns: str) -> list[Row]:
