@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import Self
+from collections.abc import Callable, Iterable, Sequence
+from typing import Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, track
 from rich.progress import Progress as RichProgress
 
 from hvt_bench.errors import plural
@@ -17,6 +17,16 @@ from hvt_bench.point import SWEEPABLE, Point
 from hvt_bench.row import Row, Sample
 from hvt_bench.run import Counted, Event, Finished, Fitted, Measured, Started
 from hvt_bench.sweep import Sweep
+
+Item = TypeVar("Item")
+
+
+def bar(description: str) -> Callable[[Sequence[Item]], Iterable[Item]]:
+    """Return what goes through items and shows how far it is, on a terminal; for work of a few seconds."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        return iter
+    return lambda items: track(items, description, console=console, transient=True)
 
 
 class Progress:

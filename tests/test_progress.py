@@ -2,7 +2,7 @@ from pathlib import Path
 
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
-from hvt_bench.progress import Progress
+from hvt_bench.progress import Progress, bar
 from hvt_bench.row import Sample
 from hvt_bench.run import Counted, Finished, Fitted, Measured, Started
 from hvt_bench.sweep import Sweep
@@ -92,3 +92,18 @@ def test_a_terminal_gets_a_bar(capsys):
     assert "1 point, 0 invalid; 0 done before, 1 to go in 2 rounds" in shown
     assert "hvt_s_1 depth=12: oom: no room" in shown
     assert "2/2" in shown
+
+
+def test_work_of_a_few_seconds_is_followed_in_silence_where_no_terminal_is(capsys):
+    assert list(bar("counting")([1, 2, 3])) == [1, 2, 3]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_it_shows_how_far_it_is(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert list(bar("counting")([1, 2, 3])) == [1, 2, 3]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "counting" in err
+    assert "100%" in err
