@@ -8,14 +8,16 @@ import pytest
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_every_module_and_no_more(repository, tmp_path):
+def test_the_wheel_holds_every_module_and_table_and_no_more(repository, tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
     subprocess.run(build, cwd=repository, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    modules = {str(path.relative_to(repository)) for path in (repository / "hvt_bench").rglob("*.py")}
+    package = repository / "hvt_bench"
+    modules = {str(path.relative_to(repository)) for path in package.rglob("*.py")}
+    tables = {str(path.relative_to(repository)) for path in (package / "published").glob("*.csv")}
     packaged = {name for name in names if ".dist-info/" not in name}
-    assert packaged == modules | {"hvt_bench/py.typed"}
+    assert packaged == modules | tables | {"hvt_bench/py.typed"}
     assert {name.partition(".dist-info/")[2] for name in names if ".dist-info/" in name} == {
         "METADATA",
         "RECORD",

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from hvt_bench import __version__
-from hvt_bench.cli import decide, guard, look, measure
+from hvt_bench.cli import decide, guard, look, measure, reference
 from hvt_bench.cli.common import STOPPED, answering_ctrl_c
 from hvt_bench.errors import HvtBenchError, RequestError
 
@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {  # by help panel, in th
     "Look": (look.show, look.list_, look.plot, look.table),
     "Decide": (decide.compare,),
     "Guard": (guard.check,),
+    "Reference": (reference.reproduce,),
 }
 
 app = typer.Typer(

@@ -1,0 +1,29 @@
+"""Commands that say what others have published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def reproduce(
+    system: Annotated[str | None, typer.Argument(help="hvt, dynamicvit, timm, ...; all of them, if none.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List what is not compared too, and why.")] = False,
+    accuracy: Annotated[Path | None, typer.Option(help="Your own top-1: a CSV with columns model and top1.")] = None,
+    form: Annotated[str, typer.Option("--format", help="table, csv, json or markdown.")] = "table",
+) -> None:
+    """Set what papers print of params and FLOPs beside our count; exit 1 if one differs and nobody knows why.
+
+    Example: hvt-bench reproduce hvt
+    """
+    from hvt_bench.progress import bar
+    from hvt_bench.reproduce.render import describe
+
+    text, unexplained = describe(system, form, everything, accuracy, bar("counting"))
+    typer.echo(text)
+    if unexplained:
+        many = "1 cell differs" if unexplained == 1 else f"{unexplained} cells differ"
+        typer.echo(f"{many} from what is printed, and nobody knows why", err=True)
+        raise typer.Exit(1)
