@@ -46,6 +46,19 @@ def test_an_answer_has_the_shape_and_type_of_the_real_one(function, sizes, devic
     assert answer.device.type == device
 
 
+def test_an_operator_that_writes_and_gives_new_tensors_gives_them():
+    """Batch norm in training, which a counter takes apart into one that writes the statistics."""
+    layer = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()).to("meta")
+    before = layer[1].running_mean
+    with ShapesOnly(device="meta"), FlopCounterMode(display=False) as counter:
+        output = layer(torch.empty(2, 3, 8, 8, device="meta"))
+        output.sum().backward()
+    assert output.shape == (2, 4, 6, 6)
+    assert counter.get_total_flops() == 2 * 2 * (2 * 4 * 36 * 27)  # forward, and the gradient of the weights
+    assert layer[1].running_mean is before
+    assert layer[0].weight.grad.shape == (4, 3, 3, 3)
+
+
 def test_several_outputs_keep_their_structure():
     values, indices = shapes_only(lambda a: a.max(1), torch.zeros(3, 4))
     assert (values.shape, values.dtype) == ((3,), torch.float32)

@@ -100,6 +100,9 @@ class ShapesOnly(Mode):
         if all(real):
             return func(*args, **kwargs)
         outputs = _mutated(func, args, kwargs)
+        if func._schema.returns and next(tensors_in((outputs,)), None) is None:  # batch norm in training gives new ones
+            given = _meta_outputs(func, _frozen(args), _frozen(kwargs), torch.get_default_dtype())
+            return _answered(_thawed(given, self._device))
         if any(map(self._is_real, tensors_in((outputs,)))):
             raise CountError(
                 f"{func.name()} {running_in(self._module)}: it writes into a tensor of known values what only the data "
