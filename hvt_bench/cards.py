@@ -16,6 +16,7 @@ from hvt_bench.models import yaml_text
 from hvt_bench.point import Point, Protocol
 from hvt_bench.records import explain
 from hvt_bench.request import read_request
+from hvt_bench.sweep import settle_attention
 
 CARDS_GIB = (16, 24, 40, 80, 141)
 RESERVE_GIB = 1.0
@@ -58,7 +59,7 @@ def _point(model: str, changes: Sequence[str]) -> Point:
     if protocol["device"] == "cuda":
         protocol["device"] = "cuda:0"  # whether or not there is one here
     try:
-        point = Point(model=name, config=config, **protocol)
+        point = Point(model=name, config=config, **settle_attention(protocol, config))
     except ValidationError as error:
         raise RequestError("; ".join(sentence for _, sentence in explain(error, Protocol.model_fields))) from None
     point.check()

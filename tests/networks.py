@@ -21,6 +21,9 @@ def filled(config, attention="sdpa"):
 
 def fill(network):
     network.load_state_dict(weights_for(network.state_dict()), strict=True, assign=True)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.abs_()
     return network.eval()
 
 

@@ -98,3 +98,12 @@ def test_what_a_gpu_cannot_do_is_refused_though_there_is_none():
 
 def test_auto_means_a_gpu_and_the_batch_of_a_sweep_there():
     assert describe("deit_tiny", [*TINY, "batch_size=auto", "device=auto"]) == describe("deit_tiny", TINY)
+
+
+def test_a_network_that_fused_attention_cannot_train_is_estimated_without():
+    asked = ["depth=3", "img_size=32", "num_classes=10", "batch_size=2"]
+    for mode, attention in {"infer": "sdpa", "train": "eager"}.items():
+        lines = describe("dynamicvit_s", [*asked, f"mode={mode}"]).splitlines()
+        assert f"mode={mode}  attention={attention}" in lines[1]
+    with pytest.raises(ConfigError, match="attention sdpa cannot train a DynamicViT"):
+        describe("dynamicvit_s", [*asked, "mode=train", "attention=sdpa"])

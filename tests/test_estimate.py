@@ -24,6 +24,7 @@ from tests.outside_networks import PICKS
 
 SMALL = "img_size=64,patch_size=8,embed_dim=96,num_heads=3,depth=2,num_classes=10"
 VIT, HVT = f"vit:{SMALL}", f"hvt:{SMALL},pool_stages=2"
+DYNAMICVIT = f"dynamicvit:{SMALL},teacher=true".replace("depth=2", "depth=4")
 
 
 def point(model=VIT, **changes):
@@ -52,6 +53,9 @@ def total(model=VIT, **changes):
         (HVT, {"mode": "train"}),
         (VIT + ",distilled=true", {"mode": "train", "attention": "eager"}),
         (VIT, {"mode": "train", "checkpointing": True}),
+        (DYNAMICVIT, {}),
+        (DYNAMICVIT, {"mode": "train", "attention": "eager", "checkpointing": True}),
+        (DYNAMICVIT + ",backbone=lv_vit", {"mode": "train", "attention": "eager", "dtype": "amp_bfloat16"}),
         (HVT.replace("depth=2", "depth=4"), {"mode": "train", "dtype": "amp_bfloat16"}),  # products need workspaces
         (VIT, {"mode": "train", "dtype": "amp_float16", "checkpointing": True}),
     ],

@@ -12,6 +12,7 @@ from torch import nn
 
 from hvt_bench.errors import ConfigError, FieldError, unknown
 from hvt_bench.models.config import Attention, ModelConfig
+from hvt_bench.models.dynamicvit import DYNAMICVIT_VARIANTS, DynamicViTConfig
 from hvt_bench.models.external import TARGET, ExternalConfig
 from hvt_bench.models.external import yaml_text as yaml_text
 from hvt_bench.models.hvt import HVT_VARIANTS, HVTConfig
@@ -24,6 +25,7 @@ FAMILIES: dict[str, type[ModelConfig]] = {
     "vit": ViTConfig,
     "hvt": HVTConfig,
     "mvit": MViTConfig,
+    "dynamicvit": DynamicViTConfig,
 }
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -31,6 +33,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: ("vit", fields) for name, fields in DEIT_VARIANTS.items()},
     **{name: ("hvt", fields) for name, fields in HVT_VARIANTS.items()},
     **{name: ("mvit", fields) for name, fields in MVIT_VARIANTS.items()},
+    **{name: ("dynamicvit", fields) for name, fields in DYNAMICVIT_VARIANTS.items()},
 }
 
 CONFIG_COLUMNS: dict[str, Column] = {

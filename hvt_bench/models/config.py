@@ -142,20 +142,17 @@ class ImageConfig(ModelConfig):
         return ((batch_size, self.in_chans, self.img_size, self.img_size),)
 
 
-class TransformerConfig(ImageConfig):
-    """The fields that all vision transformers of patches and equal blocks share."""
+class EqualBlocksConfig(ImageConfig):
+    """The fields of a network of patches and blocks that differ in nothing but their tokens."""
 
     embed_dim: EmbedDim = 384
     depth: Depth = 12
     num_heads: NumHeads = 6
     mlp_ratio: MlpRatio = 4.0
     qkv_bias: QkvBias = True
-    global_pool: Annotated[
-        GlobalPool, Column("what the head reads: `avg` (mean of the tokens) or `token` (the class token)")
-    ] = "token"
 
     @model_validator(mode="after")
-    def _check_shape(self) -> TransformerConfig:
+    def _check_shape(self) -> EqualBlocksConfig:
         if self.embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}; "
@@ -206,3 +203,11 @@ def heads_that_follow(base: Mapping[str, Any], changes: Mapping[str, Any]) -> di
             f"give num_heads too, or take {' or '.join(map(str, sizes))}"
         )
     return {"num_heads": embed_dim // head_width}
+
+
+class TransformerConfig(EqualBlocksConfig):
+    """The fields of a network whose head may read the class token or the mean of all."""
+
+    global_pool: Annotated[
+        GlobalPool, Column("what the head reads: `avg` (mean of the tokens) or `token` (the class token)")
+    ] = "token"
