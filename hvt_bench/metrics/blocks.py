@@ -82,7 +82,7 @@ class Blocks:
             found[paths[id(block)]] = Counter(
                 {TRAINING: training_flops(block, [x], {}), CHECKPOINTED: training_flops(_checkpointed(block), [x], {})}
             )
-        step = _step(network)
+        step = training_step(network)
         again = sum(cost[CHECKPOINTED] - cost[TRAINING] for cost in found.values())
         network.train()
         whole = training_flops(step, inputs, {})
@@ -155,7 +155,7 @@ class _LetGradientPass(torch.autograd.Function):
         return gradient.new_empty(ctx.size), None
 
 
-def _step(network: nn.Module) -> Callable[..., object]:
+def training_step(network: nn.Module) -> Callable[..., object]:
     """Return what training calls: the network and, if it has one, its own loss."""
     if not isinstance(network, HasLoss):
         return network

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from hvt_bench.errors import CountError
 from hvt_bench.metrics.base import Metric
-from hvt_bench.metrics.blocks import CHECKPOINTED, TRAINING, Blocks, paths_above
+from hvt_bench.metrics.blocks import CHECKPOINTED, TRAINING, Blocks, paths_above, training_step
 from hvt_bench.metrics.books import (
     FVCORE_FAILED,
     Costs,
@@ -248,14 +248,17 @@ def _real_copy(module: nn.Module) -> nn.Module:
 def _train(module: nn.Module, inputs: list[Tensor], own: Declared) -> Costs:
     """Count what training costs; nothing where the network has no backward on `meta`."""
     found: Counter[str] = Counter()
+    step = training_step(module)
+    module.train(step is not module)  # a loss of one's own is of what the network puts out in training
     switch: Any = getattr(module, "set_grad_checkpointing", None)  # as timm calls it
     with suppress(Exception):  # an operator without a derivative, or without a meta kernel for it
-        found[TRAINING] = training_flops(module, inputs, own.second)
+        found[TRAINING] = training_flops(step, inputs, own.second)
     if switch is not None:
         with suppress(Exception):
             switch(True)
-            found[CHECKPOINTED] = training_flops(module, inputs, own.second)
+            found[CHECKPOINTED] = training_flops(step, inputs, own.second)
         switch(False)
+    module.eval()
     return {"": found}
 
 
