@@ -45,7 +45,7 @@ def test_networks_of_two_families_are_never_equal():
     assert len(seen) == len(FAMILY_NAMES)
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", TRANSFORMERS)
 def test_a_config_knows_its_input(family):
     config = make_config(family, {"img_size": 96, "patch_size": 8, "in_chans": 5})
     assert config.input_shapes(7) == ((7, 5, 96, 96),)

@@ -16,7 +16,7 @@ from hvt_bench.models import (
     parse_model,
     yaml_text,
 )
-from tests.networks import filled, pictures, shapes_of
+from tests.networks import filled, pictures, shapes_of, strong
 
 HVT_WORDS = {
     "embed_dim": 192,
@@ -313,7 +313,7 @@ KNOBS = {
     "depth": [3, 5],
     "num_heads": [1, 4],
     "mlp_ratio": [2.0, 4.5],
-    "qkv_bias": [False],
+    "qkv_bias": [True, False],
     "global_pool": ["token", "avg"],
     "distilled": [True],
     "pool_stages": [0, 2],
@@ -326,6 +326,12 @@ KNOBS = {
     "keep_rate": [None, 0.6, 1.0],
     "backbone": ["lv_vit"],
     "teacher": [True],
+    "talking_heads": [False],
+    "patch_cosine": [False],
+    "patch_contrastive": [False],
+    "patch_mixing": [False],
+    "latent_dim": [128],
+    "mapping_layers": [1, 9],
 }
 OF_FAMILY = {("mvit", "pool"): ["max"]}
 
@@ -357,7 +363,7 @@ def test_every_field_has_a_knob_here(family):
 def test_no_knob_is_dead(family, field, value):
     base = base_of(family)
     changed = override(base, **{field: value})
-    one, other = filled(base), filled(changed)
+    one, other = strong(base), strong(changed)
     if shapes_of(one) != shapes_of(other) or base.closed_form_macs() != changed.closed_form_macs():
         return
     if count(base).train_macs != count(changed).train_macs:

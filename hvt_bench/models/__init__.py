@@ -17,7 +17,9 @@ from hvt_bench.models.external import TARGET, ExternalConfig
 from hvt_bench.models.external import yaml_text as yaml_text
 from hvt_bench.models.hvt import HVT_VARIANTS, HVTConfig
 from hvt_bench.models.mvit import MVIT_VARIANTS, MViTConfig
+from hvt_bench.models.patchdiv import PATCHDIV_VARIANTS, PatchDivConfig
 from hvt_bench.models.vit import DEIT_VARIANTS, VIT_VARIANTS, ViTConfig
+from hvt_bench.models.vitgan import DISCRIMINATOR_VARIANTS, GENERATOR_VARIANTS, DiscriminatorConfig, GeneratorConfig
 from hvt_bench.records import Column, columns_of, explain
 from hvt_bench.yaml_file import surprising
 
@@ -26,6 +28,9 @@ FAMILIES: dict[str, type[ModelConfig]] = {
     "hvt": HVTConfig,
     "mvit": MViTConfig,
     "dynamicvit": DynamicViTConfig,
+    "patchdiv": PatchDivConfig,
+    "vitgan_generator": GeneratorConfig,
+    "vitgan_discriminator": DiscriminatorConfig,
 }
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -34,6 +39,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: ("hvt", fields) for name, fields in HVT_VARIANTS.items()},
     **{name: ("mvit", fields) for name, fields in MVIT_VARIANTS.items()},
     **{name: ("dynamicvit", fields) for name, fields in DYNAMICVIT_VARIANTS.items()},
+    **{name: ("patchdiv", fields) for name, fields in PATCHDIV_VARIANTS.items()},
+    **{name: ("vitgan_generator", fields) for name, fields in GENERATOR_VARIANTS.items()},
+    **{name: ("vitgan_discriminator", fields) for name, fields in DISCRIMINATOR_VARIANTS.items()},
 }
 
 CONFIG_COLUMNS: dict[str, Column] = {

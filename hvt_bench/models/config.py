@@ -15,13 +15,13 @@ from hvt_bench.records import Column, Record
 Attention = Literal["sdpa", "eager"]
 GlobalPool = Literal["avg", "token"]
 
-ImgSize = Annotated[int, Field(ge=1, le=100_000), Column("side of the square input image", "px", "image size")]
+ImgSize = Annotated[int, Field(ge=1, le=100_000), Column("side of the square image", "px", "image size")]
 PatchSize = Annotated[
     int,
     Field(ge=1, le=100_000),
     Column("side of one patch, in MViT the stride of patches that overlap; divides the image size", "px"),
 ]
-InChans = Annotated[int, Field(ge=1, le=100_000), Column("channels of the input image")]
+InChans = Annotated[int, Field(ge=1, le=100_000), Column("channels of the image")]
 NumClasses = Annotated[int, Field(ge=1, le=10_000_000), Column("classes of the linear classifier")]
 EmbedDim = Annotated[
     int, Field(ge=1, le=1_000_000), Column("width of a token; in MViT, of the first stage", "", "embedding width")
@@ -113,16 +113,15 @@ class BlockShape(NamedTuple):
     norm_eps: float = NORM_EPS
 
 
-class ImageConfig(ModelConfig):
-    """The fields of a network that reads square images and names their class."""
+class PatchConfig(ModelConfig):
+    """The fields of a network that sees a square image as patches."""
 
     img_size: ImgSize = 224
     patch_size: PatchSize = 16
     in_chans: InChans = 3
-    num_classes: NumClasses = 1000
 
     @model_validator(mode="after")
-    def _check_patches(self) -> ImageConfig:
+    def _check_patches(self) -> PatchConfig:
         if self.img_size % self.patch_size:
             below = self.img_size // self.patch_size * self.patch_size
             sizes = [size for size in (below, below + self.patch_size) if size]
@@ -142,8 +141,14 @@ class ImageConfig(ModelConfig):
         return ((batch_size, self.in_chans, self.img_size, self.img_size),)
 
 
-class EqualBlocksConfig(ImageConfig):
-    """The fields of a network of patches and blocks that differ in nothing but their tokens."""
+class ImageConfig(PatchConfig):
+    """The fields of a network that reads square images and names their class."""
+
+    num_classes: NumClasses = 1000
+
+
+class BlocksConfig(ModelConfig):
+    """The fields of a network of equal transformer blocks."""
 
     embed_dim: EmbedDim = 384
     depth: Depth = 12
@@ -152,7 +157,7 @@ class EqualBlocksConfig(ImageConfig):
     qkv_bias: QkvBias = True
 
     @model_validator(mode="after")
-    def _check_shape(self) -> EqualBlocksConfig:
+    def _check_shape(self) -> BlocksConfig:
         if self.embed_dim % self.num_heads:
             raise ValueError(
                 f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}; "
@@ -175,10 +180,6 @@ class EqualBlocksConfig(ImageConfig):
         """Multiply-adds of one block over `tokens` tokens: 4nd² + 2nd·m in products with weights, 2n²d in attention."""
         width = self.embed_dim
         return 4 * tokens * width**2 + 2 * tokens * width * self.mlp_hidden + 2 * tokens**2 * width
-
-    def stem_macs(self) -> int:
-        """Multiply-adds of the patch embedding."""
-        return self.num_patches * self.in_chans * self.patch_size**2 * self.embed_dim
 
     @classmethod
     def merge(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,6 +204,14 @@ def heads_that_follow(base: Mapping[str, Any], changes: Mapping[str, Any]) -> di
             f"give num_heads too, or take {' or '.join(map(str, sizes))}"
         )
     return {"num_heads": embed_dim // head_width}
+
+
+class EqualBlocksConfig(BlocksConfig, ImageConfig):
+    """The fields of a network of patches and blocks that differ in nothing but their tokens."""
+
+    def stem_macs(self) -> int:
+        """Multiply-adds of the patch embedding."""
+        return self.num_patches * self.in_chans * self.patch_size**2 * self.embed_dim
 
 
 class TransformerConfig(EqualBlocksConfig):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -51,8 +51,8 @@ class Attention(nn.Module):
         self.proj = nn.Linear(shape.embed_dim, shape.embed_dim)
         self.talking_heads = shape.talking_heads
         if shape.talking_heads:
-            self.proj_l = nn.Linear(shape.num_heads, shape.num_heads, bias=False)
-            self.proj_w = nn.Linear(shape.num_heads, shape.num_heads, bias=False)
+            self.proj_pre = nn.Linear(shape.num_heads, shape.num_heads, bias=False)
+            self.proj_post = nn.Linear(shape.num_heads, shape.num_heads, bias=False)
 
     def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:  # (B, N, D), (B, N) of 0 and 1
         q, k, v = self.queries_keys_values(x)
@@ -66,7 +66,7 @@ class Attention(nn.Module):
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, kept: Tensor | None = None) -> Tensor:  # (B, h, N, d)
         """Mix the values, join the heads, project; there may be fewer keys and values than queries."""
-        if self.path == "sdpa" and kept is None:
+        if self.path == "sdpa" and kept is None and not self.talking_heads:
             x = F.scaled_dot_product_attention(q, k, v)  # (B, h, N, d)
         else:
             x = self._weights((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1), kept) @ v  # (B, h, N, d)
@@ -74,10 +74,10 @@ class Attention(nn.Module):
 
     def _weights(self, scores: Tensor, kept: Tensor | None) -> Tensor:  # (B, h, N, N)
         if self.talking_heads:
-            scores = self.proj_l(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            scores = self.proj_pre(scores.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         weights = scores.softmax(dim=-1) if kept is None else masked_softmax(scores, kept)
         if self.talking_heads:
-            weights = self.proj_w(weights.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            weights = self.proj_post(weights.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return weights  # (B, h, N, N)
 
 
@@ -107,11 +107,13 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Pre-norm transformer block: attention, then MLP, each added to its input."""
 
+    attends: ClassVar[type[nn.Module]] = Attention
+
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
         self.residual_scale = shape.residual_scale
         self.norm1 = nn.LayerNorm(shape.embed_dim, eps=shape.norm_eps)
-        self.attn = Attention(shape)
+        self.attn = self.attends(shape)
         self.norm2 = nn.LayerNorm(shape.embed_dim, eps=shape.norm_eps)
         self.mlp = Mlp(shape.embed_dim, shape.mlp_hidden)
 
