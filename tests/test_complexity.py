@@ -725,3 +725,14 @@ def test_attention_over_more_tokens_than_fit_any_memory_is_counted():
     with torch.device("meta"):
         network = config.build("eager")  # weights of 640,000 x 640,000
     assert count(network, torch.empty(1, 3, 12800, 12800, device="meta")).macs == config.closed_form_macs()
+
+
+def test_some_modules_can_be_left_out_of_the_cost():
+    config = parse_model("vit:img_size=32,embed_dim=64,depth=2,num_classes=10,global_pool=map")
+    counted = breakdown(config)
+    encoder = counted.without("attn_pool", "head")
+    assert encoder.macs == config.stem_macs() + 2 * config.block_macs(4)
+    assert encoder.params == counted.total.params - counted.modules["attn_pool"].params - 650
+    assert counted.without().activations == counted.total.activations
+    with pytest.raises(KeyError, match="atn_pool"):
+        counted.without("atn_pool")

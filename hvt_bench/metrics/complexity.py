@@ -116,6 +116,16 @@ class Breakdown:
     checkpointed_train_macs: int | None
     """`train_macs` where each block throws its activations away and computes them again; None as there."""
 
+    def without(self, *modules: str) -> ModuleCost:
+        """Return the cost of the network but for some modules (`head`): some papers count the encoder alone.
+
+        Raises KeyError where the network has no such module.
+        """
+        left = {key: getattr(self.total, key) for key in ("params", "macs", "activations")}
+        for name in modules:
+            left = {key: value - getattr(self.modules[name], key) for key, value in left.items()}
+        return ModuleCost(**left)
+
 
 def count(
     model: str | ModelConfig | nn.Module,
