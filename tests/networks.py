@@ -8,7 +8,7 @@ from torch import nn
 
 from hvt_bench.errors import ConfigError
 from hvt_bench.metrics.complexity import count
-from hvt_bench.models import make_config
+from hvt_bench.models import FAMILIES, make_config
 from tests.golden.fill import weights_for
 
 
@@ -66,7 +66,7 @@ def configs(draw, families=("vit", "hvt", "mvit")):
         "depth": depth,
         "mlp_ratio": draw(st.sampled_from([1.0, 1.5, 8 / 3, 4.0, 5])),
         "qkv_bias": draw(st.booleans()),
-        "global_pool": draw(st.sampled_from(["avg", "token"])),
+        "global_pool": draw(st.sampled_from(FAMILIES[family].poolings)),
     }
     if family == "vit":
         fields["distilled"] = fields["global_pool"] == "token" and draw(st.booleans())
@@ -116,6 +116,8 @@ def expected_logits(config, weights, images):
     for index in range(config.depth):
         tokens = _expected_block(config, weights, f"blocks.{index}.", tokens, len(special))
     tokens = _norm(tokens, weights, "norm")
+    if config.global_pool == "map":
+        return _linear(_expected_pool(config, weights, tokens), weights, "head")
     if not special:
         return _linear(tokens.mean(1), weights, "head")
     logits = _linear(tokens[:, 0], weights, "head")
@@ -150,6 +152,21 @@ def _expected_block(config, weights, at, x, special):
         taps = weights[at + "pool.weight"][:, 0].T  # (k, D)
         pooled = [(window * taps).sum(1) + weights[at + "pool.bias"] for window in windows]
     return torch.cat([x[:, :special], torch.stack(pooled, 1) + weights[at + "pos_embed"]], dim=1)
+
+
+def _expected_pool(config, weights, x):
+    """Zhai et al., "Scaling Vision Transformers": one probe attends to all tokens, then an MLP."""
+    width, at = config.embed_dim // config.num_heads, "attn_pool."
+    query = _linear(weights[at + "latent"][0, 0], weights, at + "q")  # (D,)
+    keys, values = _linear(x, weights, at + "kv").split(config.embed_dim, dim=-1)  # each (B, N, D)
+    heads = []
+    for start in range(0, config.embed_dim, width):
+        own = slice(start, start + width)
+        shares = torch.softmax((keys[..., own] * query[own]).sum(-1) / math.sqrt(width), dim=-1)  # (B, N)
+        heads.append((shares[..., None] * values[..., own]).sum(1))
+    gathered = _linear(torch.cat(heads, dim=-1), weights, at + "proj")
+    hidden = _linear(_norm(gathered, weights, at + "norm"), weights, at + "mlp.fc1")
+    return gathered + _linear(hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2, weights, at + "mlp.fc2")
 
 
 def _norm(x, weights, at):

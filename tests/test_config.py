@@ -143,7 +143,7 @@ def test_an_image_that_the_patch_does_not_divide_names_the_nearest_that_it_does(
         ("mlp_ratio", float("inf")),
         ("mlp_ratio", -4.0),
         ("qkv_bias", 1),
-        ("global_pool", "map"),
+        ("global_pool", "max"),
         ("global_pool", "AVG"),
         ("dept", 12),
         ("family", "vit"),

@@ -18,7 +18,7 @@ from hvt_bench.models.external import yaml_text as yaml_text
 from hvt_bench.models.hvt import HVT_VARIANTS, HVTConfig
 from hvt_bench.models.mvit import MVIT_VARIANTS, MViTConfig
 from hvt_bench.models.patchdiv import PATCHDIV_VARIANTS, PatchDivConfig
-from hvt_bench.models.vit import DEIT_VARIANTS, VIT_VARIANTS, ViTConfig
+from hvt_bench.models.vit import DEIT_VARIANTS, SCALING_VARIANTS, VIT_VARIANTS, ViTConfig
 from hvt_bench.models.vitgan import DISCRIMINATOR_VARIANTS, GENERATOR_VARIANTS, DiscriminatorConfig, GeneratorConfig
 from hvt_bench.records import Column, columns_of, explain
 from hvt_bench.yaml_file import surprising
@@ -36,6 +36,7 @@ FAMILIES: dict[str, type[ModelConfig]] = {
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: ("vit", fields) for name, fields in VIT_VARIANTS.items()},
     **{name: ("vit", fields) for name, fields in DEIT_VARIANTS.items()},
+    **{name: ("vit", fields) for name, fields in SCALING_VARIANTS.items()},
     **{name: ("hvt", fields) for name, fields in HVT_VARIANTS.items()},
     **{name: ("mvit", fields) for name, fields in MVIT_VARIANTS.items()},
     **{name: ("dynamicvit", fields) for name, fields in DYNAMICVIT_VARIANTS.items()},

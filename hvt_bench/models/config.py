@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from hvt_bench.errors import ConfigError
 from hvt_bench.records import Column, Record
 
 Attention = Literal["sdpa", "eager"]
-GlobalPool = Literal["avg", "token"]
+GlobalPool = Literal["avg", "token", "map"]
 
 ImgSize = Annotated[int, Field(ge=1, le=100_000), Column("side of the square image", "px", "image size")]
 PatchSize = Annotated[
@@ -217,6 +217,23 @@ class EqualBlocksConfig(BlocksConfig, ImageConfig):
 class TransformerConfig(EqualBlocksConfig):
     """The fields of a network whose head may read the class token or the mean of all."""
 
+    poolings: ClassVar[tuple[GlobalPool, ...]] = ("avg", "token")
+    """What the head of the family may read."""
+
     global_pool: Annotated[
-        GlobalPool, Column("what the head reads: `avg` (mean of the tokens) or `token` (the class token)")
+        GlobalPool,
+        Column(
+            "what the head reads: `avg` (mean of the tokens), `token` (the class token) or, of family vit, `map` "
+            "(attention pooling)"
+        ),
     ] = "token"
+
+    @field_validator("global_pool")
+    @classmethod
+    def _check_global_pool(cls, value: GlobalPool) -> GlobalPool:
+        if value not in cls.poolings:
+            raise ValueError(
+                f"global_pool '{value}' is the head of Scaling ViT, which only family vit has: no {cls.family} was "
+                f"published with one; take {' or '.join(cls.poolings)}"
+            )
+        return value
