@@ -7,6 +7,7 @@ from hypothesis import given, settings
 
 from hvt_bench.errors import ConfigError
 from hvt_bench.models import create_model, make_config, override, parse_model
+from hvt_bench.sweep import load_sweep
 from tests.golden.fill import images
 from tests.networks import configs, expected_logits, fill, filled, pictures, shapes_of
 
@@ -343,3 +344,20 @@ def test_the_last_possible_pooling_is_possible(changes):
     assert config.patch_lens[-1] >= 1
     with torch.device("meta"):
         assert config.build()(torch.empty(config.input_shapes(1)[0])).shape == (1, 1000)
+
+
+def test_the_ablations_are_swept_and_cost_what_the_file_says(repository):
+    sweep = load_sweep(repository / "sweeps" / "ablations.yaml", device="cpu")
+    assert not sweep.invalid
+    found = {
+        (point.axis, str(getattr(point.config, point.axis or "family"))): f"{point.config.closed_form_macs() / 1e9:.2f}"
+        for point in sweep.points
+    }
+    assert found == {
+        (None, "hvt"): "2.40",
+        **{("pool_stages", key): macs for key, macs in {"0": "4.57", "2": "1.94", "3": "1.62", "4": "1.39"}.items()},
+        **{("pool", key): "2.40" for key in ("avg", "conv_dw")},
+        **{("pool_kernel_size", key): macs for key, macs in {"2": "2.42", "4": "2.40", "5": "2.38"}.items()},
+        **{("pool_stride", key): macs for key, macs in {"1": "4.53", "3": "1.74", "4": "1.41"}.items()},
+        ("global_pool", "token"): "2.43",
+    }
