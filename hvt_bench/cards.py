@@ -39,6 +39,7 @@ def describe(model: str, changes: Sequence[str] = (), form: str = "table") -> st
     if form not in _FORMS:
         raise RequestError(f"--format: {unknown('format', form, _FORMS)}")
     point = _point(model, changes)
+    point.config.check_checkpoint()
     return _FORMS[form](point, estimate(point))
 
 

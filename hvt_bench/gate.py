@@ -72,7 +72,9 @@ def check_budgets(path: str | Path, executed: bool = False) -> list[Verdict]:
     for model, budgets in asked.budgets.items():
         place = ("budgets", model)
         try:
-            found = count(parse_model(model), executed=executed).model_dump()
+            config = parse_model(model)
+            config.check_checkpoint()
+            found = count(config, executed=executed).model_dump()
         except ConfigError as error:
             raise file.error(place, str(error)) from None
         except CountError as error:

@@ -1,4 +1,4 @@
-"""What the code of outside networks says to their configs: only calling it tells."""
+"""What the code of outside networks says to their configs, and whether a checkpoint fits: only trying tells."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class OutsideCode:
         self._refusals: dict[ModelConfig, ConfigError | None] = {}
 
     def ask(self, configs: Iterable[ModelConfig]) -> None:
-        """Let the networks be built once; those of our own families are sure to be."""
+        """Let the networks be built once, and loaded; those of our own families are sure to be built."""
         of_target: dict[str, list[ModelConfig]] = {}
         for config in dict.fromkeys(configs):
-            if config.outside and config not in self._refusals:
-                of_target.setdefault(config.fields()["target"], []).append(config)
+            if (config.outside or config.checkpoint is not None) and config not in self._refusals:
+                of_target.setdefault(config.fields().get("target", config.family), []).append(config)
         self._ask([tuple(group) for group in of_target.values()])
 
     def _ask(self, groups: list[tuple[ModelConfig, ...]]) -> None:
@@ -41,7 +41,7 @@ class OutsideCode:
             self._ask(alone)
 
     def check(self, config: ModelConfig) -> None:
-        """Raise the ConfigError with which the code refused `config`."""
+        """Raise the ConfigError with which the code, or its checkpoint, refused `config`."""
         if refusal := self._refusals.get(config):
             raise refusal
 
@@ -54,11 +54,12 @@ class OutsideCode:
 
 
 def refusals(configs: Sequence[ModelConfig]) -> list[ConfigError | None]:
-    """Build networks without weights; return the ConfigError of each that is refused, None for the others."""
+    """Build networks on `meta`, and try their checkpoints; return the ConfigError of each refused one, else None."""
     found: list[ConfigError | None] = []
     for config in configs:
         try:
-            config.build_on_meta()
+            if config.check_checkpoint() is None:
+                config.build_on_meta()
         except ConfigError as error:
             found.append(error)
         else:

@@ -15,6 +15,8 @@ from hvt_bench.verdicts import WARNINGS
 Status = Literal["ok", "invalid", "oom", "timeout", "crashed", "error"]
 Value = int | float | bool | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | None
 
+_CONFIG = dict(CONFIG_COLUMNS)
+_CHECKPOINT = _CONFIG.pop("checkpoint")
 _POINT = columns_of(Point)
 _NUM_THREADS = _POINT.pop("num_threads")
 _ENVIRONMENT = columns_of(Environment)
@@ -34,8 +36,9 @@ COLUMNS: dict[str, Column] = {
     "model": _POINT.pop("model"),
     "axis": _POINT.pop("axis"),
     "family": Column("code that built the network", label="family"),
-    **CONFIG_COLUMNS,
+    **_CONFIG,
     "model_kwargs": Column("what an outside network was given that has no column: `key=value; ...`", label="arguments"),
+    "checkpoint": _CHECKPOINT,
     **_POINT,
     **columns_of(METRICS["complexity"]),
     "arithmetic_intensity": Column(

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 import torch
 from tabulate import tabulate
 
-from hvt_bench.errors import RequestError, unknown
+from hvt_bench.errors import RequestError, plural, unknown
 from hvt_bench.metrics.complexity import Breakdown, Complexity, arithmetic_intensity, breakdown
 from hvt_bench.models import yaml_text
+from hvt_bench.models.checkpoint import Loaded
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.parts import BREAKDOWNS, TIMES, Part, cut, module_names
 from hvt_bench.point import Point
@@ -37,6 +38,8 @@ class Shown:
     name: str
     config: ModelConfig
     by: str
+    loaded: Loaded | None
+    """What its checkpoint gave it; None where it has none."""
     counted: Breakdown
     timed: Timed | None
     parts: list[Part]
@@ -63,13 +66,14 @@ def describe(
         raise RequestError(f"--format: {unknown('format', form, _FORMS)}")
     if measured is not None:
         check_timeable(measured)  # before the counting, which takes a while
+    loaded = config.check_checkpoint()
     counted = breakdown(config, executed=executed)
     timed = None
     if measured is not None:
         timed = time_point(measured, module_names(counted, by))
         counted = _as_run(counted, measured)
     parts, total = cut(counted, timed, by)
-    return _FORMS[form](Shown(name, config, by, counted, timed, parts, total))
+    return _FORMS[form](Shown(name, config, by, loaded, counted, timed, parts, total))
 
 
 def _as_run(counted: Breakdown, point: Point) -> Breakdown:
@@ -107,6 +111,7 @@ def _as_table(shown: Shown) -> str:
             table,
             "",
             *_timing(shown),
+            *_weights(shown),
             f"macs          {total.macs:,} ({total.macs / 1e9:.2f} G multiply-adds of one image)",
             f"fvcore_flops  {fvcore_flops}",
             f"activations   {total.activations:,}",
@@ -148,6 +153,15 @@ def _timing(shown: Shown) -> list[str]:
     ]
 
 
+def _weights(shown: Shown) -> list[str]:
+    """Say what the checkpoint gave."""
+    if shown.loaded is None:
+        return []
+    tensors, key = shown.loaded
+    place = f" (its key '{key}')" if key is not None else ""
+    return [f"checkpoint    {shown.config.checkpoint}: {plural(tensors, 'tensor')}, all loaded{place}"]
+
+
 def _training(counted: Breakdown) -> str:
     plain, checkpointed = counted.total.train_macs, counted.checkpointed_train_macs
     if plain is None:
@@ -170,6 +184,8 @@ def _as_csv(shown: Shown) -> str:
 
 def _as_json(shown: Shown) -> str:
     told: Part = {"model": shown.name, "total": shown.counted.total.model_dump(), "parts": shown.parts}
+    if shown.loaded is not None:
+        told["checkpoint"] = {"file": shown.config.checkpoint, **shown.loaded._asdict()}
     if shown.timed is not None:
         line, point, machine = shown.timed.line, shown.timed.point, shown.timed.environment
         told["time"] = {

@@ -166,9 +166,8 @@ def _check_axes(
 ) -> None:
     """Refuse an axis that no model has, and a value that no model can take whatever its other fields are."""
     swept = {key: values for key, values in (asked.axes | asked.grid).items() if key not in SWEEPABLE}
-    theirs = [config for config in models.values() if config.outside]
     changes = [{key: value} for key, values in swept.items() for value in values]
-    outside.ask(changed for config in theirs for changed in variations(config, changes))
+    outside.ask(changed for config in models.values() for changed in variations(config, changes))
     for section in ("axes", "grid"):
         for key, values in getattr(asked, section).items():
             takers = [config for config in models.values() if outside.takes(config, key, values)]

@@ -137,7 +137,7 @@ def test_an_image_that_the_patch_does_not_divide_names_the_nearest_that_it_does(
         *((field, True) for field in "img_size embed_dim depth num_heads mlp_ratio".split()),
         *((field, "12") for field in "img_size embed_dim depth num_heads mlp_ratio qkv_bias".split()),
         *((field, 12.0) for field in "img_size embed_dim depth num_heads".split()),
-        *((field, None) for field in TransformerConfig.model_fields),
+        *((field, None) for field in TransformerConfig.model_fields if field != "checkpoint"),
         *((field, [1]) for field in TransformerConfig.model_fields),
         ("mlp_ratio", float("nan")),
         ("mlp_ratio", float("inf")),

@@ -10,7 +10,7 @@ def test_the_header_is_the_one_that_people_and_ci_depend_on():
         "pool_stages blocks_per_stage pool_kernel_size pool_stride pool stage_depths kv_stride "
         "keep_rate backbone teacher "
         "talking_heads patch_cosine patch_contrastive patch_mixing latent_dim mapping_layers "
-        "model_kwargs device dtype batch_size max_batch mode attention compile checkpointing "
+        "model_kwargs checkpoint device dtype batch_size max_batch mode attention compile checkpointing "
         "warmup_s warmup_passes min_time_s max_time_s stable_pct "
         "params macs fvcore_flops activations train_macs seq_lens count_source arithmetic_intensity "
         "latency_ms latency_ms_p05 latency_ms_p95 latency_samples rounds remeasured latency_ms_rounds "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -26,6 +27,9 @@ def show(
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
     executed: Executed = False,
     timed: Annotated[bool, typer.Option("--time", help="Run it too, and show where the time falls.")] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Load its weights: a .pth, .pt or .safetensors file.", metavar="FILE")
+    ] = None,
 ) -> None:
     """Show the fields of a network, where its tokens and MACs fall, and what it costs in all.
 
@@ -36,7 +40,8 @@ def show(
     from hvt_bench.timed import READS
 
     reads, otherwise = (READS, f"--time reads {', '.join(READS)}") if timed else ((), "give --time to measure passes")
-    point = parse_request(model, changes or [], reads, otherwise)
+    weights = [f"checkpoint={json.dumps(str(checkpoint), ensure_ascii=False)}"] if checkpoint is not None else []
+    point = parse_request(model, [*(changes or []), *weights], reads, otherwise)
     typer.echo(describe(point.model, point.config, by, form, executed, point if timed else None))
 
 

@@ -202,7 +202,7 @@ def _count_outside(config: ExternalConfig, executed: bool) -> Breakdown:
             raise
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
-        return _execute(config.build(), [torch.randn(shape) for shape in config.input_shapes(1)], own)
+        return _execute(config.build_loaded(), [torch.randn(shape) for shape in config.input_shapes(1)], own)
 
 
 def _inputs(config: ModelConfig) -> list[Tensor]:

@@ -137,12 +137,12 @@ def weights_format(point: Point) -> torch.dtype:
 
 
 def network(point: Point, on_meta: bool = False) -> nn.Module:
-    """Build the network of a point, in float32; `on_meta`, without memory for its weights.
+    """Build the network of a point, in float32, with the weights that it has; `on_meta`, without memory for any.
 
-    Raises UnsupportedError where it cannot do what the point asks.
+    Raises ConfigError where its checkpoint is gone or changed, UnsupportedError where it cannot do what the point asks.
     """
     config = point.config
-    build = config.build_on_meta if on_meta else config.build
+    build = config.build_on_meta if on_meta else config.build_loaded
     if not point.checkpointing:
         return build(point.model_attention)
     with blocks_made_by(_checkpointed_block):

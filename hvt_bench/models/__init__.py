@@ -53,18 +53,18 @@ _HEADS = ("family", "variant", "target")  # the keys of a mapping that say what 
 
 
 def create_model(name: str, *, attention: Attention | None = None, **overrides: Any) -> nn.Module:
-    """Build a network from a name as `parse_model` reads it, some fields changed; random weights, training mode.
+    """Build a network from a name as `parse_model` reads it, some fields changed, in training mode.
 
-    Attention is fused where the network has that, unless `attention` says otherwise. Raises ConfigError where no such
-    network exists.
+    Weights are random, or those of a file (`checkpoint="weights.pth"`). Attention is fused where the network has that,
+    unless `attention` says otherwise. Raises ConfigError where no such network exists.
     """
     config = override(parse_model(name), **overrides)
     if attention is None:
-        return config.build(config.usual_attention(training=False))
+        return config.build_loaded(config.usual_attention(training=False))
     if attention not in get_args(Attention):
         raise ConfigError(unknown("attention", attention, get_args(Attention)))
     config.check_attention(attention, training=False)
-    return config.build(attention)
+    return config.build_loaded(attention)
 
 
 def parse_model(model: str | Mapping[str, Any]) -> ModelConfig:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from hvt_bench.errors import ConfigError
+from hvt_bench.models.checkpoint import Loaded, load_checkpoint
 from hvt_bench.records import Column, Record
 
 Attention = Literal["sdpa", "eager"]
@@ -48,6 +49,10 @@ class ModelConfig(Record):
     instead: ClassVar[Mapping[str, str]] = {}
     """By a field that other families have and this one lacks: what to give in its place."""
 
+    checkpoint: Annotated[
+        str | None, Column("file whose weights the network is measured with; random ones where there is none")
+    ] = None
+
     def build(self, attention: Attention = "sdpa") -> nn.Module:
         """Build the network, randomly initialised, in training mode."""
         raise NotImplementedError
@@ -56,6 +61,25 @@ class ModelConfig(Record):
         """Build the network without memory for its weights, which are on `meta`."""
         with torch.device("meta"):
             return self.build(attention)
+
+    def build_loaded(self, attention: Attention = "sdpa") -> nn.Module:
+        """Build the network with the weights of its checkpoint, if it has one, in training mode.
+
+        Raises ConfigError where the weights are not those of this network, or there are none.
+        """
+        network = self.build(attention)
+        if self.checkpoint is not None:
+            load_checkpoint(network, self.checkpoint)
+        return network
+
+    def check_checkpoint(self) -> Loaded | None:
+        """Say what the checkpoint gives the network; None where there is none. Takes no memory for weights.
+
+        Raises ConfigError where the weights are not those of this network.
+        """
+        if self.checkpoint is None:
+            return None
+        return load_checkpoint(self.build_on_meta(self.usual_attention(training=False)), self.checkpoint)
 
     def prepare(self) -> None:
         """Load what building needs, so that a measurement of building does not hold it."""

@@ -55,7 +55,8 @@ class ExternalConfig(ModelConfig):
     def fields(self) -> dict[str, Any]:
         """Return the target and everything that a person gave beside it."""
         shapes = {"input_shapes": [list(shape) for shape in self.shapes]} if self.shapes is not None else {}
-        return {"target": self.target, **self.arguments, **shapes, **dict(self.operators)}
+        weights = {"checkpoint": self.checkpoint} if self.checkpoint is not None else {}
+        return {"target": self.target, **self.arguments, **weights, **shapes, **dict(self.operators)}
 
     def columns(self, model: str, known: Mapping[str, Column]) -> dict[str, Any]:
         """Fill the columns of a square input, and those that have a keyword's name and kind.
@@ -80,6 +81,8 @@ class ExternalConfig(ModelConfig):
                 fields["shapes"] = _shapes(value)
             elif key == "operators":
                 fields["operators"] = _operators(value)
+            elif key == "checkpoint":
+                fields["checkpoint"] = value
             else:
                 kwargs[key] = _argument(base["target"], key, value)
         return fields | {"kwargs": tuple(sorted(kwargs.items()))}
@@ -165,7 +168,10 @@ def yaml_text(value: object) -> str:
 
 def _argument(target: str, key: str, value: object) -> str:
     if target.startswith("timm:") and key in _WEIGHTS:
-        raise FieldError(f"{target}: {key} cannot be given: weights are random here, and none are downloaded")
+        raise FieldError(
+            f"{target}: {key} cannot be given: weights are random here, or those of a file (checkpoint: FILE), "
+            "and none are downloaded"
+        )
     if not isinstance(key, str) or not _is_plain(value):
         raise FieldError(
             f"{target}: {key}: {value!r} cannot be passed on; a keyword argument is text, a finite number, "
