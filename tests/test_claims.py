@@ -2,18 +2,11 @@
 
 import re
 
-import pytest
-
-from hvt_bench.models import VARIANTS
 from hvt_bench.published import SYSTEMS
 from hvt_bench.reproduce.claims import CLAIMS, compute
 
-NETWORKS = {claim.text: claim.networks for claim in CLAIMS}
-
 
 def found(text):
-    if set(NETWORKS[text]) - set(VARIANTS):
-        pytest.skip(f"one of {', '.join(NETWORKS[text])} is not built yet")
     (computed,) = [each for each in compute(SYSTEMS) if each.claim.text == text]
     return computed.findings
 

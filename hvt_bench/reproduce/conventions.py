@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from hvt_bench.metrics.complexity import Breakdown
 from hvt_bench.models.config import ModelConfig
 
-PREDICTORS = ("score_predictor",)  # the modules of DynamicViT that say which tokens to keep
-CLASSIFIER = ("head",)
-HEAD = ("attn_pool", "head")  # what Scaling ViT does not count as encoder
+PREDICTORS = "score_predictor"  # the modules of DynamicViT that say which tokens to keep
+CLASSIFIER = "head"
+HEAD = ("attn_pool", CLASSIFIER)  # what Scaling ViT does not count as encoder
 
 Rule = Callable[[ModelConfig, Breakdown], int]
 
@@ -49,14 +49,16 @@ def _deit_iii_params(config: ModelConfig, counted: Breakdown) -> int:
     return counted.total.params + int(fields["embed_dim"] * (2 * fields["depth"] - 1))
 
 
-def _without(modules: tuple[str, ...], rule: Rule, quantity: str, factor: int = 1) -> Rule:
-    """Return a rule that leaves modules out, and then multiplies."""
+def _params_without(*modules: str) -> Rule:
+    return lambda config, counted: counted.without(*modules).params
 
-    def left(config: ModelConfig, counted: Breakdown) -> int:
-        share = sum(int(getattr(counted.modules[name], quantity)) for name in modules)
-        return factor * (rule(config, counted) - share)
 
-    return left
+def _macs_without(*modules: str, factor: int = 1) -> Rule:
+    return lambda config, counted: factor * counted.without(*modules).macs
+
+
+def _fvcore_without_classifier(config: ModelConfig, counted: Breakdown) -> int:
+    return _fvcore(config, counted) - counted.modules[CLASSIFIER].macs
 
 
 CONVENTIONS: dict[str, Convention] = {
@@ -66,13 +68,13 @@ CONVENTIONS: dict[str, Convention] = {
         "printed FLOPs lie between MACs without and with the predictors; params are of both",
         _params,
         _macs,
-        least_flops=_without(PREDICTORS, _macs, "macs"),
+        least_flops=_macs_without(PREDICTORS),
     ),
     "encoder_2x": Convention(
         "2 x MACs of encoder",
         "2 FLOPs per MAC; neither FLOPs nor params of the pooling head and the classifier",
-        _without(HEAD, _params, "params"),
-        _without(HEAD, _macs, "macs", factor=2),
+        _params_without(*HEAD),
+        _macs_without(*HEAD, factor=2),
         tolerance_pct=3.0,
     ),
     "deit_iii": Convention(
@@ -88,8 +90,8 @@ CONVENTIONS: dict[str, Convention] = {
     "timm_no_classifier": Convention(
         "fvcore, no classifier",
         "as timm, of a network without its classifier",
-        _without(CLASSIFIER, _params, "params"),
-        _without(CLASSIFIER, _fvcore, "macs"),
+        _params_without(CLASSIFIER),
+        _fvcore_without_classifier,
         decimals=2,
     ),
 }  # fmt: skip
