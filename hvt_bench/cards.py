@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from tabulate import tabulate
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.metrics.estimate import Peak, estimate
 from hvt_bench.models import yaml_text
+from hvt_bench.models.config import ModelConfig
 from hvt_bench.point import Point, Protocol
 from hvt_bench.records import explain
 from hvt_bench.request import read_request
@@ -52,11 +53,16 @@ def verdict(estimated_mib: float, card_gib: float) -> str:
 
 
 def _point(model: str, changes: Sequence[str]) -> Point:
-    name, config, given = read_request(model, changes, READS, f"an estimate reads {', '.join(READS)}")
+    return estimated_point(*read_request(model, changes, READS, f"an estimate reads {', '.join(READS)}"))
+
+
+def estimated_point(name: str, config: ModelConfig, given: Mapping[str, Any]) -> Point:
+    """Return what is estimated where only `given`, of READS, is said of the protocol. Raises RequestError."""
     given = {key: value for key, value in given.items() if value != "auto"}
     protocol: dict[str, Any] = {**USUAL, **given, "warmup_s": 0.0}
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", str(protocol["device"])):
         raise RequestError(unknown("device", protocol["device"], ["cpu", "cuda", "cuda:N", "mps"]))
+    protocol.setdefault("attention", config.usual_attention(protocol.get("mode") == "train"))
     if protocol["device"] == "cuda":
         protocol["device"] = "cuda:0"  # whether or not there is one here
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,10 @@ class YamlFile:
     path: Path
     data: dict[str, Any]
     lines: dict[Place, int]
+    text: str = ""
+    """The whole file, its line ends as they are."""
+    spans: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    """Where in `text` each value begins and ends."""
 
     def error(self, place: Place, sentence: str) -> FileError:
         """Return an error that points at `place`, or at the nearest place above it that has a line."""
@@ -57,21 +61,24 @@ def load_yaml(path: Path) -> YamlFile:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         line = mark.line + 1 if mark else 1
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        if "alias" in (getattr(error, "context", None) or ""):
+            problem += "; text that begins with '*' needs quotes"
         raise FileError(f"{path}:{line}: this is not YAML: {problem}") from None
     if root is None:
         raise FileError(f"{path}: the file is empty; sweeps/smoke.yaml shows what a small one looks like")
     lines: dict[Place, int] = {}
-    data = _value(path, root, (), lines)
+    spans: dict[Place, tuple[int, int]] = {}
+    data = _value(path, root, (), lines, spans)
     if not isinstance(data, dict):
         raise FileError(f"{path}:1: expected 'key: value' lines, found a {type(data).__name__}")
-    return YamlFile(path, data, lines)
+    return YamlFile(path, data, lines, text, spans)
 
 
 def _read(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_BYTES and path.is_file():
             raise FileError(f"{path}: larger than {MAX_BYTES:,} bytes; this cannot be a sweep or budget file")
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise FileError(f"{path}: there is no such file") from None
     except IsADirectoryError:
@@ -97,10 +104,13 @@ def _refuse_bombs(path: Path, text: str) -> None:
             raise FileError(f"{path}:{line}: nested deeper than {MAX_DEPTH} levels")
 
 
-def _value(path: Path, node: yaml.Node, place: Place, lines: dict[Place, int]) -> Any:
+def _value(
+    path: Path, node: yaml.Node, place: Place, lines: dict[Place, int], spans: dict[Place, tuple[int, int]]
+) -> Any:
     lines.setdefault(place, node.start_mark.line + 1)
+    spans[place] = node.start_mark.index, node.end_mark.index
     if isinstance(node, yaml.SequenceNode):
-        return [_value(path, item, (*place, i), lines) for i, item in enumerate(node.value)]
+        return [_value(path, item, (*place, i), lines, spans) for i, item in enumerate(node.value)]
     if isinstance(node, yaml.MappingNode):
         mapping: dict[str, Any] = {}
         for key_node, value_node in node.value:
@@ -112,7 +122,7 @@ def _value(path: Path, node: yaml.Node, place: Place, lines: dict[Place, int]) -
                 first = lines[(*place, key)]
                 raise FileError(f"{path}:{line}: the key '{key}' stands here twice, first on line {first}")
             lines[(*place, key)] = line
-            mapping[key] = _value(path, value_node, (*place, key), lines)
+            mapping[key] = _value(path, value_node, (*place, key), lines, spans)
         return mapping
     value = _scalar(path, node)
     if not isinstance(value, str | int | float | None):

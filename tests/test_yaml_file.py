@@ -161,7 +161,7 @@ def test_a_file_that_may_not_be_read_is_refused(write, monkeypatch):
     def denied(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(path), "read_text", denied)
+    monkeypatch.setattr(type(path), "read_bytes", denied)
     with pytest.raises(FileError, match="cannot be read: Permission denied"):
         load_yaml(path)
 
