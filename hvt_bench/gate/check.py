@@ -1,117 +1,200 @@
-"""The gate: exact FLOPs budgets, checked by counting. Measures nothing, needs no GPU."""
+"""Counting the models of a budgets file, and holding what was found against their budgets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Literal, get_args
 
-from pydantic import Field, ValidationError
-
-from hvt_bench.errors import ConfigError, CountError, plural
-from hvt_bench.metrics.complexity import count
+from hvt_bench.errors import ConfigError, HvtBenchError, unknown
+from hvt_bench.gate.changes import Change, Modules, changes, modules_of
+from hvt_bench.gate.forms import Budget, Lengths, Measured, Relation
+from hvt_bench.gate.load import Budgets, Entry, Item
+from hvt_bench.gate.paths import matching, told
+from hvt_bench.metrics.complexity import Breakdown, breakdown
+from hvt_bench.metrics.estimate import estimate
 from hvt_bench.models import parse_model
-from hvt_bench.records import Record, explain
-from hvt_bench.yaml_file import load_yaml
+from hvt_bench.models.config import ModelConfig
 
-MANY_TIMES = 10  # from here on a percentage is no longer read at a glance
-
-Quantity = Literal["params", "macs", "fvcore_flops", "activations"]
-
-
-class BudgetFile(Record):
-    """The keys of a budgets file: for each model, what it must cost, to the last MAC."""
-
-    budgets: Annotated[
-        dict[str, Annotated[dict[Quantity, Annotated[int, Field(ge=0)]], Field(min_length=1)]],
-        Field(min_length=1),
-    ]
+MOST_CHANGES = 3  # modules that are named for each broken budget
 
 
 @dataclass(frozen=True)
-class Breach:
-    """A quantity that left its budget."""
+class Finding:
+    """How one budget of a model stands."""
 
-    quantity: str
-    measured: int
-    budget: int
+    item: Item
+    budget: Budget | Lengths | None
+    """None where it could not be settled; `problem` says why."""
+    measured: Measured | None
+    modules: tuple[str, ...] = ()
+    """Where it is of modules: those that have `measured`."""
+    problem: str | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the budget holds."""
+        return (
+            self.problem is None
+            and self.budget is not None
+            and self.measured is not None
+            and self.budget.holds(self.measured)
+        )
 
 
 @dataclass(frozen=True)
 class Verdict:
     """How one model stands."""
 
-    model: str
-    held: Mapping[str, int]
-    breaches: tuple[Breach, ...] = ()
+    entry: Entry
+    findings: tuple[Finding, ...] = ()
     error: str | None = None
     """Why the model could not be counted."""
+    counted: Breakdown | None = None
+    before: Modules | None = None
+    """What its modules cost when that was last recorded, or at another revision."""
+
+    @property
+    def model(self) -> str:
+        """Its name in the budgets file."""
+        return self.entry.name
 
     @property
     def ok(self) -> bool:
         """Whether every budget of the model holds."""
-        return not self.breaches and self.error is None
+        return self.error is None and all(finding.ok for finding in self.findings)
+
+    @property
+    def broken(self) -> list[Finding]:
+        """The budgets that do not hold."""
+        return [finding for finding in self.findings if not finding.ok]
+
+    def changes(self) -> list[Change]:
+        """Return the modules that changed most, for each quantity that left its budget."""
+        if self.before is None or self.counted is None:
+            return []
+        after = modules_of(self.counted)
+        found: dict[Change, None] = {}
+        for quantity in dict.fromkeys(finding.item.quantity for finding in self.broken):
+            found |= dict.fromkeys(changes(self.before, after, quantity)[:MOST_CHANGES])
+        return list(found)
 
 
-def check_budgets(path: str | Path, executed: bool = False) -> list[Verdict]:
+class Counts:
+    """Counts each network once, whoever asks."""
+
+    def __init__(self, executed: bool = False) -> None:
+        self._executed = executed
+        self._found: dict[ModelConfig, Breakdown | HvtBenchError] = {}
+
+    def of(self, config: ModelConfig) -> Breakdown:
+        """Return what a network costs. Raises CountError or ConfigError, every time."""
+        if config not in self._found:
+            try:
+                self._found[config] = breakdown(config, executed=self._executed)
+            except HvtBenchError as error:
+                self._found[config] = error
+        found = self._found[config]
+        if isinstance(found, HvtBenchError):
+            raise found
+        return found
+
+
+def check_budgets(
+    budgets: Budgets, executed: bool = False, before: Mapping[str, Modules] | None = None
+) -> list[Verdict]:
     """Count every model of a budgets file; two-sided, since a count that fell has lost something too.
 
-    Raises FileError, naming file, line, key and value, for what cannot be a budgets file.
+    `before` is what the modules of a model once cost, by its name. A model that cannot be built or counted is broken.
+    Raises FileError where a relation names a model that is none.
     """
-    file = load_yaml(Path(path))
+    configs = {entry.name: entry.config for entry in budgets.entries}
+    for entry in budgets.entries:
+        for item in entry.items:
+            if isinstance(item.budget, Relation) and item.budget.other not in configs:
+                try:
+                    configs[item.budget.other] = parse_model(item.budget.other)
+                except ConfigError as error:
+                    raise budgets.file.error(item.place, f"{item.quantity}: {error}") from None
+    counts = Counts(executed)
+    return [check_entry(entry, counts, configs, (before or {}).get(entry.name)) for entry in budgets.entries]
+
+
+def check_entry(
+    entry: Entry, counts: Counts, configs: Mapping[str, ModelConfig], before: Modules | None = None
+) -> Verdict:
+    """Count one model, and hold it against its budgets; `configs` are the models that relations name."""
     try:
-        asked = BudgetFile.model_validate(file.data)
-    except ValidationError as error:
-        place, sentence = explain(error, BudgetFile.model_fields)[0]
-        if len(place) == 4 and place[-1] == "[key]":
-            names = ", ".join(get_args(Quantity))
-            place, sentence = place[:3], f"'{place[2]}' cannot have a budget; these can: {names}"
-        raise file.error(place, sentence) from None
-    verdicts = []
-    for model, budgets in asked.budgets.items():
-        place = ("budgets", model)
+        counted = counts.of(entry.config)
+    except HvtBenchError as error:
+        return Verdict(entry, error=str(error))
+    return Verdict(entry, tuple(check_items(entry, counted, counts, configs)), counted=counted, before=before)
+
+
+def check_items(
+    entry: Entry, counted: Breakdown, counts: Counts | None = None, configs: Mapping[str, ModelConfig] | None = None
+) -> list[Finding]:
+    """Hold what was counted against each budget of a model."""
+    found: list[Finding] = []
+    for item in entry.items:
+        if item.pattern:
+            found += _in_modules(item, counted)
+        elif isinstance(item.budget, Relation):
+            assert counts is not None
+            assert configs is not None
+            found.append(_related(item, item.budget, counted, counts, configs))
+        else:
+            found.append(_of_the_whole(entry, item, item.budget, counted))
+    return found
+
+
+def _of_the_whole(entry: Entry, item: Item, budget: Budget | Lengths, counted: Breakdown) -> Finding:
+    if item.quantity == "estimated_memory_mib":
+        assert entry.point is not None
         try:
-            config = parse_model(model)
-            config.check_checkpoint()
-            found = count(config, executed=executed).model_dump()
-        except ConfigError as error:
-            raise file.error(place, str(error)) from None
-        except CountError as error:
-            verdicts.append(Verdict(model, {}, error=str(error)))
-            continue
-        breaches = [Breach(name, found[name], budget) for name, budget in budgets.items() if found[name] != budget]
-        held: dict[str, int] = {name: budget for name, budget in budgets.items() if found[name] == budget}
-        verdicts.append(Verdict(model, held, tuple(breaches)))
-    return verdicts
+            return Finding(item, budget, round(estimate(entry.point).total_mib, 3))
+        except HvtBenchError as error:
+            return Finding(item, budget, None, problem=str(error))
+    measured = getattr(counted.total, item.quantity)
+    problem = None if measured is not None else f"{item.quantity} of this network is not known"
+    return Finding(item, budget, measured, problem=problem)
 
 
-def render_text(verdicts: list[Verdict]) -> str:
-    """Return one line a model, the broken ones last, and a line that sums up."""
-    width = max(len(verdict.model) for verdict in verdicts)
-    lines = []
-    for verdict in sorted(verdicts, key=lambda verdict: not verdict.ok):
-        mark = "ok    " if verdict.ok else "BROKEN"
-        lines.append(f"{mark}  {verdict.model:<{width}}  {_findings(verdict)}")
-    kept = sum(verdict.ok for verdict in verdicts)
-    lines.append(f"{kept} of {plural(len(verdicts), 'model')} kept their budgets")
-    return "\n".join(lines)
+def _related(
+    item: Item, relation: Relation, counted: Breakdown, counts: Counts, configs: Mapping[str, ModelConfig]
+) -> Finding:
+    measured = getattr(counted.total, item.quantity)
+    try:
+        amount = getattr(counts.of(configs[relation.other]).total, item.quantity)
+    except HvtBenchError as error:
+        return Finding(item, None, measured, problem=f"{relation.other} cannot be counted: {error}")
+    unknowns = [name for name, value in ((item.quantity, measured), (relation.other, amount)) if value is None]
+    if unknowns:
+        return Finding(item, None, measured, problem=f"{item.quantity} of one of the two is not known")
+    return Finding(item, relation.settle(amount), measured)
 
 
-def _findings(verdict: Verdict) -> str:
-    if verdict.error is not None:
-        return verdict.error
-    found = [
-        f"{breach.quantity} {breach.measured:,}, budget {breach.budget:,}: "
-        f"{breach.measured - breach.budget:+,} ({_percent(breach)})"
-        for breach in verdict.breaches
-    ]
-    found += [f"{name} {value:,}" for name, value in verdict.held.items()]
-    return "; ".join(found)
+def _in_modules(item: Item, counted: Breakdown) -> list[Finding]:
+    """Return a finding for each number that the modules of a pattern have."""
+    assert isinstance(item.budget, Budget)
+    paths = matching(item.pattern, counted.modules)
+    if not paths:
+        known = [path for path in counted.modules if path]
+        hint = unknown("module", item.pattern, known).partition("; ")[2]
+        return [Finding(item, item.budget, None, problem=f"no module is called '{item.pattern}'; {hint}")]
+    by_number: dict[int, list[str]] = {}
+    for path in paths:
+        by_number.setdefault(getattr(counted.modules[path], item.quantity), []).append(path)
+    return [Finding(item, item.budget, number, tuple(names)) for number, names in by_number.items()]
 
 
-def _percent(breach: Breach) -> str:
-    if breach.budget == 0:
-        return "from 0"
-    ratio = breach.measured / breach.budget
-    return f"{100 * (ratio - 1):+.2f} %" if ratio < MANY_TIMES else f"{ratio:.3g} times the budget"
+def label(finding: Finding) -> str:
+    """Name a budget: its quantity, and the modules that it is of."""
+    item = finding.item
+    if not item.pattern:
+        return item.quantity
+    return f"{told(finding.modules) if finding.modules else item.pattern}: {item.quantity}"
+
+
+def models_counted(verdicts: Sequence[Verdict]) -> dict[str, Modules]:
+    """Return what falls on the modules of every model that could be counted."""
+    return {verdict.model: modules_of(verdict.counted) for verdict in verdicts if verdict.counted is not None}
