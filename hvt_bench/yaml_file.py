@@ -40,12 +40,15 @@ class YamlFile:
 
 
 def load_yaml(path: Path) -> YamlFile:
-    """Read a YAML file that holds a mapping.
+    """Read a YAML file that holds a mapping. Raises FileError, as `parse_yaml` does, and for what cannot be read."""
+    return parse_yaml(path, _read(path))
 
-    Raises FileError for what cannot be read, is no YAML, is larger than MAX_BYTES, nests deeper than MAX_DEPTH,
-    holds aliases or a key twice.
+
+def parse_yaml(path: Path, text: str) -> YamlFile:
+    """Read `text` as what the file at `path` holds: a mapping.
+
+    Raises FileError for what is no YAML, nests deeper than MAX_DEPTH, holds aliases or a key twice.
     """
-    text = _read(path)
     try:
         _refuse_bombs(path, text)
         root = yaml.compose(text, Loader=yaml.SafeLoader)

@@ -566,6 +566,42 @@ def test_check_exits_0_and_then_1_after_one_percent(run, tmp_path):
     )
 
 
+def test_check_makes_a_first_budget_and_updates_it(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run("check", "b.yaml", "--init", "hvt_ti_1")
+    assert (code, err) == (0, "")
+    assert out.endswith("+    activations: 2889337\nwrote b.modules.json: what falls on each module\n")
+    (tmp_path / "b.yaml").write_text("budgets:\n  hvt_ti_1: {macs: 1, params: {max: 5M}}  # mine\n")
+    assert run("check", "b.yaml", "--update") == (
+        1,
+        "--- b.yaml\n+++ b.yaml\n@@ -1,2 +1,2 @@\n budgets:\n"
+        "-  hvt_ti_1: {macs: 1, params: {max: 5M}}  # mine\n"
+        "+  hvt_ti_1: {macs: 642299520, params: {max: 5M}}  # mine\n",
+        "left as it is: hvt_ti_1: params: now 5,735,656; a ceiling is somebody's decision: change it by hand\n",
+    )
+    (tmp_path / "b.yaml").write_text("budgets:\n  hvt_ti_1: {macs: 642M}\n")
+    assert run("check", "b.yaml", "--update") == (0, "nothing to update\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--update", "--format", "json"], "--format json is for a check; --update and --init print what they change"),
+        (["--update", "--init", "hvt_s_1"], "--update is for models that the file has and --init for new ones"),
+        (["--init", "hvt_s_1"], "b.yaml:2: hvt_s_1 has a budget already; --update takes new numbers on"),
+        (["--init", "hvt_s_9"], "unknown model 'hvt_s_9'; did you mean"),
+        (["--format", "xml"], "--format: unknown format 'xml'; known: github, json, junit, markdown, text"),
+    ],
+)
+def test_a_check_that_cannot_be_meant_exits_2(run, tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.yaml").write_text("budgets:\n  hvt_s_1: {macs: 1}\n")
+    code, out, err = run("check", "b.yaml", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {sentence}")
+    assert (tmp_path / "b.yaml").read_text() == "budgets:\n  hvt_s_1: {macs: 1}\n"
+
+
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 

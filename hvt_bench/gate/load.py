@@ -59,7 +59,11 @@ class Budgets:
 
 def load_budgets(path: str | Path) -> Budgets:
     """Read a budgets file. Raises FileError, naming file, line, key and value, for what cannot be one."""
-    file = load_yaml(Path(path))
+    return read_budgets(load_yaml(Path(path)))
+
+
+def read_budgets(file: YamlFile) -> Budgets:
+    """Take a YAML file for a budgets file. Raises FileError where it cannot be one."""
     for key in file.data:
         if key != "budgets":
             raise file.error((key,), unknown("key", key, ["budgets"]))
