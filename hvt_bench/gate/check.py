@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hvt_bench.errors import ConfigError, HvtBenchError, unknown
 from hvt_bench.gate.changes import Change, Modules, changes, modules_of
@@ -52,6 +52,8 @@ class Verdict:
     counted: Breakdown | None = None
     before: Modules | None = None
     """What its modules cost when that was last recorded, or at another revision."""
+    note: str | None = None
+    """What else is to be said of it."""
 
     @property
     def model(self) -> str:
@@ -100,12 +102,15 @@ class Counts:
 
 
 def check_budgets(
-    budgets: Budgets, executed: bool = False, before: Mapping[str, Modules] | None = None
+    budgets: Budgets,
+    executed: bool = False,
+    before: Mapping[str, Modules] | None = None,
+    notes: Mapping[str, str] | None = None,
 ) -> list[Verdict]:
     """Count every model of a budgets file; two-sided, since a count that fell has lost something too.
 
-    `before` is what the modules of a model once cost, by its name. A model that cannot be built or counted is broken.
-    Raises FileError where a relation names a model that is none.
+    `before` is what the modules of a model once cost, by its name, and `notes` what else is to be said of it. A model
+    that cannot be built or counted is broken. Raises FileError where a relation names a model that is none.
     """
     configs = {entry.name: entry.config for entry in budgets.entries}
     for entry in budgets.entries:
@@ -116,7 +121,8 @@ def check_budgets(
                 except ConfigError as error:
                     raise budgets.file.error(item.place, f"{item.quantity}: {error}") from None
     counts = Counts(executed)
-    return [check_entry(entry, counts, configs, (before or {}).get(entry.name)) for entry in budgets.entries]
+    verdicts = [check_entry(entry, counts, configs, (before or {}).get(entry.name)) for entry in budgets.entries]
+    return [replace(verdict, note=(notes or {}).get(verdict.model)) for verdict in verdicts]
 
 
 def check_entry(

@@ -81,8 +81,10 @@ def _text(report: Report) -> str:
     lines = []
     for verdict in sorted(report.verdicts, key=lambda verdict: not verdict.ok):
         mark = "ok    " if verdict.ok else "BROKEN"
-        found = verdict.error or "; ".join(map(told, [*verdict.broken, *(f for f in verdict.findings if f.ok)]))
-        lines.append(f"{mark}  {verdict.model:<{width}}  {found}")
+        found = [verdict.error] if verdict.error else list(map(told, verdict.broken))
+        found += [told(finding) for finding in verdict.findings if finding.ok]
+        found += [verdict.note] if verdict.note else []
+        lines.append(f"{mark}  {verdict.model:<{width}}  {'; '.join(found)}")
         lines += [f"        {change.describe()}" for change in verdict.changes()]
     return "\n".join([*lines, report.summary])
 
@@ -110,7 +112,7 @@ def _rows(verdict: Verdict) -> list[list[str]]:
     name = f"`{verdict.model}`"
     if verdict.error is not None:
         return [["❌", name, verdict.error, "", "", "", ""]]
-    rows = []
+    rows = [["", name, verdict.note, "", "", "", ""]] if verdict.note else []
     for finding in verdict.findings:
         mark, budget = "" if finding.ok else "❌", "" if finding.budget is None else finding.budget.describe()
         if finding.problem is not None:
@@ -244,6 +246,7 @@ def _told_to_programs(verdict: Verdict) -> dict[str, Any]:
         "model": verdict.model,
         "ok": verdict.ok,
         "error": verdict.error,
+        "note": verdict.note,
         "line": verdict.entry.line,
         "findings": [
             {
