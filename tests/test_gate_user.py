@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from hvt_bench.cli import main
+from hvt_bench.gate.inline import FlopsBudget
 from tests.test_docs import commands_of, matches
 
 
@@ -49,3 +50,11 @@ def forget():
     _count_config.cache_clear()
     for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
         del sys.modules[name]
+
+
+def test_the_fixture_of_readme_holds(section, repository):
+    readme = (repository / "README.md").read_text()
+    namespace = {}
+    exec(re.search(r"```python\n(.*?)```", section, re.S)[1], namespace)
+    exec(re.search(r"```python\n(def test_cost.*?)```", readme, re.S)[1], namespace)
+    namespace["test_cost"](FlopsBudget())

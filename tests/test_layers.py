@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "hvt_bench"
 
 LAYERS = {
     11: {"__main__"},
-    10: {"cli"},
+    10: {"cli", "pytest_plugin"},
     9: {"progress", "listing", "show"},
     8: {"plots", "run", "gate", "parts", "reproduce"},
     7: {"output", "plan", "timed", "cards"},

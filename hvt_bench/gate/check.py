@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hvt_bench.errors import ConfigError, HvtBenchError, unknown
@@ -14,6 +14,7 @@ from hvt_bench.metrics.complexity import Breakdown, breakdown
 from hvt_bench.metrics.estimate import estimate
 from hvt_bench.models import parse_model
 from hvt_bench.models.config import ModelConfig
+from hvt_bench.point import Point
 
 MOST_CHANGES = 3  # modules that are named for each broken budget
 
@@ -133,31 +134,34 @@ def check_entry(
         counted = counts.of(entry.config)
     except HvtBenchError as error:
         return Verdict(entry, error=str(error))
-    return Verdict(entry, tuple(check_items(entry, counted, counts, configs)), counted=counted, before=before)
+    findings = check_items(entry.items, counted, counts, configs, entry.point)
+    return Verdict(entry, tuple(findings), counted=counted, before=before)
 
 
 def check_items(
-    entry: Entry, counted: Breakdown, counts: Counts | None = None, configs: Mapping[str, ModelConfig] | None = None
+    items: Iterable[Item],
+    counted: Breakdown,
+    counts: Counts,
+    configs: Mapping[str, ModelConfig],
+    point: Point | None = None,
 ) -> list[Finding]:
-    """Hold what was counted against each budget of a model."""
+    """Hold what was counted against each budget; `point` is the pass whose memory has one."""
     found: list[Finding] = []
-    for item in entry.items:
+    for item in items:
         if item.pattern:
             found += _in_modules(item, counted)
         elif isinstance(item.budget, Relation):
-            assert counts is not None
-            assert configs is not None
             found.append(_related(item, item.budget, counted, counts, configs))
         else:
-            found.append(_of_the_whole(entry, item, item.budget, counted))
+            found.append(_of_the_whole(item, item.budget, counted, point))
     return found
 
 
-def _of_the_whole(entry: Entry, item: Item, budget: Budget | Lengths, counted: Breakdown) -> Finding:
+def _of_the_whole(item: Item, budget: Budget | Lengths, counted: Breakdown, point: Point | None) -> Finding:
     if item.quantity == "estimated_memory_mib":
-        assert entry.point is not None
+        assert point is not None
         try:
-            return Finding(item, budget, round(estimate(entry.point).total_mib, 3))
+            return Finding(item, budget, round(estimate(point).total_mib, 3))
         except HvtBenchError as error:
             return Finding(item, budget, None, problem=str(error))
     measured = getattr(counted.total, item.quantity)

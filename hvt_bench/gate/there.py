@@ -42,7 +42,10 @@ def _count(spec: Any, executed: bool) -> dict[str, Any]:
 def _refuse_code_of_now(top: Path, tree: Path) -> None:
     """Exit with a sentence if a module came from the working tree, though the revision has that file, too."""
     for name, module in list(sys.modules.items()):
-        path = Path(getattr(module, "__file__", None) or "").resolve()
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str):
+            continue
+        path = Path(file).resolve()
         if path == Path(__file__).resolve() or path.is_relative_to(tree) or not path.is_relative_to(top):
             continue
         if (tree / path.relative_to(top)).exists():
