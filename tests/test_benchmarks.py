@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hvt_bench.metrics.complexity import count
-from tests.benchmarks import repeatability
+from hvt_bench.models import parse_model
+from tests.benchmarks import gate, repeatability
 from tests.benchmarks.counting import PLAIN_EVERY, designs, differing
 
 
@@ -66,3 +67,10 @@ def test_more_noise_needs_more_rounds():
     assert repeatability.rounds_needed(scripted(0.5)) == "95% are found from 3 rounds on"
     assert repeatability.rounds_needed(scripted(2.0)) == "95% are found from 5 rounds on"
     assert repeatability.rounds_needed(scripted(20.0)) == "95% need more than 30 rounds"
+
+
+def test_the_gate_of_the_benchmark_is_of_a_hundred_networks():
+    names = gate.models()
+    found = {parse_model(name) for name in names}
+    assert len(names) == len(found) == gate.MODELS
+    assert {"vit_22b", "deit_tiny", "hvt_s_1"} <= set(names) | {name.partition(":")[0] for name in names}

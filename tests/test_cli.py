@@ -586,7 +586,10 @@ def test_check_makes_a_first_budget_and_updates_it(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--update", "--format", "json"], "--format json is for a check; --update and --init print what they change"),
+        (["--update", "--format", "json"], "--format and --base are for a check; --update and --init print what they"),
+        (["--update", "--base", "main"], "--format and --base are for a check; --update and --init print what they"),
+        (["hvt_s_1"], "'hvt_s_1': one budgets file is checked; models are named with --base REVISION"),
+        (["--base", "main"], "--base main: "),
         (["--update", "--init", "hvt_s_1"], "--update is for models that the file has and --init for new ones"),
         (["--init", "hvt_s_1"], "b.yaml:2: hvt_s_1 has a budget already; --update takes new numbers on"),
         (["--init", "hvt_s_9"], "unknown model 'hvt_s_9'; did you mean"),

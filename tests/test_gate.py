@@ -204,6 +204,28 @@ def test_text_that_looks_like_code_is_not_run(write, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: &a [x]\n" + "".join(f"b{i}: &b{i} [*a, *a]\n" for i in range(30)), "aliases are not accepted"),
+        ("budgets: " + "[" * 100_000, "nested deeper than 50 levels"),
+        ("budgets: {deit_tiny: {macs: " + "9" * 100_000 + "}}", "no budget: it has 100,000 characters"),
+        ("budgets: {deit_tiny: {macs: '" + "9" * 100_000 + "G'}}", "no budget: it has 100,001 characters"),
+    ],
+)
+def test_a_bomb_is_a_sentence(write, text, sentence):
+    with pytest.raises(FileError, match=sentence):
+        load_budgets(write(text))
+
+
+def test_a_huge_file_is_refused_unread(tmp_path):
+    path = tmp_path / "budgets.yaml"
+    with path.open("wb") as file:
+        file.truncate(100_000_000)
+    with pytest.raises(FileError, match="larger than 1,000,000 bytes"):
+        load_budgets(path)
+
+
+@pytest.mark.parametrize(
     ("text", "line", "sentence"),
     [
         ("budget: {}\n", 1, "unknown key 'budget'; did you mean 'budgets'?"),

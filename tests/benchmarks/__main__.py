@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import counting, estimate, repeatability, show, startup
+from tests.benchmarks import counting, estimate, gate, repeatability, show, startup
 
 BENCHMARKS = {
     "startup": startup.run,
     "show": show.run,
     "counting": counting.run,
     "estimate": estimate.run,
+    "gate": gate.run,
     "repeatability": repeatability.run,
 }
 
