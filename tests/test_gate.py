@@ -208,7 +208,8 @@ def test_text_that_looks_like_code_is_not_run(write, tmp_path):
     [
         ("a: &a [x]\n" + "".join(f"b{i}: &b{i} [*a, *a]\n" for i in range(30)), "aliases are not accepted"),
         ("budgets: " + "[" * 100_000, "nested deeper than 50 levels"),
-        ("budgets: {deit_tiny: {macs: " + "9" * 100_000 + "}}", "no budget: it has 100,000 characters"),
+        ("budgets: {deit_tiny: {macs: " + "9" * 4_000 + "}}", "no budget: it has 4,000 characters"),
+        ("budgets: {deit_tiny: {macs: " + "9" * 100_000 + "}}", "cannot be read: Exceeds the limit"),
         ("budgets: {deit_tiny: {macs: '" + "9" * 100_000 + "G'}}", "no budget: it has 100,001 characters"),
     ],
 )

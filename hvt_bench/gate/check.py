@@ -71,14 +71,15 @@ class Verdict:
         """The budgets that do not hold."""
         return [finding for finding in self.findings if not finding.ok]
 
-    def changes(self) -> list[Change]:
-        """Return the modules that changed most, for each quantity that left its budget."""
+    def changes(self, quantity: str | None = None) -> list[Change]:
+        """Return the modules that changed most, for each quantity that left its budget, or for one of them."""
         if self.before is None or self.counted is None:
             return []
         after = modules_of(self.counted)
         found: dict[Change, None] = {}
-        for quantity in dict.fromkeys(finding.item.quantity for finding in self.broken):
-            found |= dict.fromkeys(changes(self.before, after, quantity)[:MOST_CHANGES])
+        for name in dict.fromkeys(finding.item.quantity for finding in self.broken):
+            if quantity in (None, name):
+                found |= dict.fromkeys(changes(self.before, after, name)[:MOST_CHANGES])
         return list(found)
 
 

@@ -171,8 +171,8 @@ def _github(report: Report) -> str:
     for verdict in report.verdicts:
         if verdict.error is not None:
             lines.append(_annotation(report, verdict, verdict.entry.line, verdict.error))
-        moved = [change.describe() for change in verdict.changes()]
         for finding in verdict.broken:
+            moved = [change.describe() for change in verdict.changes(finding.item.quantity)]
             lines.append(_annotation(report, verdict, finding.item.line, "\n".join([told(finding), *moved])))
     return "\n".join([*lines, report.summary])
 
