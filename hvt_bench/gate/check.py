@@ -94,6 +94,7 @@ class Counts:
         """Return what a network costs. Raises CountError or ConfigError, every time."""
         if config not in self._found:
             try:
+                config.check_checkpoint()
                 self._found[config] = breakdown(config, executed=self._executed)
             except HvtBenchError as error:
                 self._found[config] = error
