@@ -7,11 +7,11 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from hvt_bench import load_sweep
+from hvt_bench.analysis.series import varying_network, varying_protocol
 from hvt_bench.errors import FileError, RequestError
 from hvt_bench.plots import FIGURES, save_figures
 from hvt_bench.plots.memory import draw_memory
 from hvt_bench.plots.scaling import draw_scaling
-from hvt_bench.plots.series import varying_network, varying_protocol
 from hvt_bench.plots.style import axis_label, fit_height, journal_style, wants_log
 from hvt_bench.plots.tradeoff import draw_tradeoff, round_rates
 from hvt_bench.row import Row

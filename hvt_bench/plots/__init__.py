@@ -9,12 +9,12 @@ from pathlib import Path
 
 from matplotlib.figure import Figure as Canvas
 
+from hvt_bench.analysis.series import absent
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.files import write_whole
 from hvt_bench.plots import style
 from hvt_bench.plots.memory import draw_memory
 from hvt_bench.plots.scaling import draw_scaling, lacks_scaling
-from hvt_bench.plots.series import absent
 from hvt_bench.plots.tradeoff import draw_tradeoff
 from hvt_bench.row import Row
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hvt_bench.analysis.series import left_out
 from hvt_bench.plots import style
 from hvt_bench.plots.scatter import draw_panels
-from hvt_bench.plots.series import left_out
 from hvt_bench.row import Row
 
 

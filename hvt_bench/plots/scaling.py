@@ -13,8 +13,7 @@ from matplotlib.figure import FigureBase
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from hvt_bench.plots import style
-from hvt_bench.plots.series import (
+from hvt_bench.analysis.series import (
     absent,
     describe,
     having,
@@ -23,6 +22,7 @@ from hvt_bench.plots.series import (
     varying_network,
     varying_protocol,
 )
+from hvt_bench.plots import style
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
 METRICS = ("macs", "latency_ms")

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
 
+from hvt_bench.analysis.series import describe, having, measured_by
 from hvt_bench.plots import style
-from hvt_bench.plots.series import describe, having, measured_by
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import Row
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from hvt_bench.plots.series import having
+from hvt_bench.analysis.series import having
 from hvt_bench.row import COLUMNS, Row, csv_text
 
 AnyFigure = TypeVar("AnyFigure", Figure, SubFigure)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.ticker import EngFormatter
 
+from hvt_bench.analysis.series import left_out
 from hvt_bench.plots import style
 from hvt_bench.plots.scatter import Panel, draw_panels
-from hvt_bench.plots.series import left_out
 from hvt_bench.row import Row
 
 LABELS_IN_A_ROW = 8  # as many reference lines as can be labelled side by side

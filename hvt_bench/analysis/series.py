@@ -1,4 +1,4 @@
-"""What rows mean to a figure: which of them it can draw, which form one line, and what it leaves out."""
+"""Which rows form one line, what tells lines apart, and what cannot be drawn or fitted."""
 
 from __future__ import annotations
 
