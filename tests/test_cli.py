@@ -416,6 +416,15 @@ def test_list(run, what):
     assert run("list", what) == (0, getattr(listing, what)() + "\n", "")
 
 
+def test_fit_says_how_a_run_grows(run, small):
+    run("sweep", "small.yaml", "--executor", "inline")
+    code, out, err = run("fit", "reports/run.csv", "--metric", "macs", "--format", "json")
+    assert (code, err) == (0, "")
+    (fit,) = json.loads(out)["fits"]
+    assert (fit["axis"], fit["metric"], fit["x"]) == ("depth", "macs", [2, 4])
+    assert run("fit", "reports/run.csv", "--metric", "time")[0] == 2
+
+
 def test_table_is_markdown(run, small):
     run("sweep", "small.yaml", "--executor", "inline")
     code, out, err = run("table", "reports/run.csv")

@@ -19,7 +19,7 @@ from hvt_bench.errors import HvtBenchError, RequestError
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {  # by help panel, in the order of `hvt-bench --help`
     "Measure": (measure.sweep, measure.estimate),
-    "Look": (look.show, look.list_, look.plot, look.table),
+    "Look": (look.show, look.list_, look.plot, look.table, look.fit),
     "Decide": (decide.compare,),
     "Guard": (guard.check,),
     "Reference": (reference.reproduce,),

@@ -97,3 +97,23 @@ def table(csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep`
     from hvt_bench.table import markdown, read_table
 
     typer.echo(markdown(read_table(csv)))
+
+
+def fit(
+    csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep` wrote.")],
+    metric: Annotated[
+        str,
+        typer.Option(help="Columns to fit; macs,params,latency_ms,peak_memory_mib, if none.", metavar="COLUMN,..."),
+    ] = "",
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Say how each metric grows along each axis: the exponent, overall and between neighbours.
+
+    Example: hvt-bench fit reports/run.csv --metric macs,latency_ms
+    """
+    from hvt_bench.analysis.fit import fit_rows
+    from hvt_bench.analysis.render_fits import render_fits
+    from hvt_bench.table import read_table
+
+    metrics = [name.strip() for name in metric.split(",") if name.strip()]
+    typer.echo(render_fits(fit_rows(read_table(csv), metrics), form))
