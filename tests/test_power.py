@@ -46,7 +46,7 @@ def test_a_round_mean_is_geometric():
 
 
 def test_rounds_that_agree_leave_no_doubt():
-    assert power.half_width(DEPTHS, [(value,) * 3 for value in DEPTHS]) == 0.0
+    assert power.half_width(DEPTHS, [(value,) * 3 for value in DEPTHS]) == pytest.approx(0.0, abs=1e-12)
 
 
 def test_twice_the_noise_gives_twice_the_interval():

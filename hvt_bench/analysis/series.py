@@ -48,9 +48,11 @@ def varying_network(rows: Sequence[Row]) -> tuple[str, ...]:
         axis = str(row["axis"] or "")
         places[row["model"], axis, row.get(axis), *(measured_by(row, name) for name in SWEEPABLE)].append(row)
     found: tuple[str, ...] = ()
+    groups = [(group, 1) for group in places.values() if len(group) > 1]  # each with its kinds, told apart by `found`
     for name in NETWORK:
-        if any(_kinds(group, (*found, name)) > _kinds(group, found) for group in places.values()):
-            found += (name,)
+        with_name = [(group, _kinds(group, (*found, name))) for group, _ in groups]
+        if with_name != groups:
+            found, groups = (*found, name), with_name
     return found
 
 
