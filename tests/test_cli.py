@@ -425,6 +425,17 @@ def test_fit_says_how_a_run_grows(run, small):
     assert run("fit", "reports/run.csv", "--metric", "time")[0] == 2
 
 
+def test_match_finds_networks_of_equal_cost(run):
+    arguments = ("match", "--to", "hvt_ti_1:img_size=64", "--vary", "depth", "--values", "depth=12,13")
+    code, out, err = run(*arguments, "--format", "json", "--limit", 1)
+    assert (code, err) == (0, "")
+    assert [(found["what"], found["depth"]) for found in json.loads(out)["matches"]] == [
+        ("depth alone", 12),
+        ("joint 1", 12),
+    ]
+    assert run(*arguments, "--tolerance", "200%")[0] == 2
+
+
 def test_table_is_markdown(run, small):
     run("sweep", "small.yaml", "--executor", "inline")
     code, out, err = run("table", "reports/run.csv")

@@ -45,3 +45,32 @@ def compare(
         typer.echo(f"{plural(lost, 'point')} measured in {old} and not in {new}", err=True)
     if failed or lost:
         raise typer.Exit(1)
+
+
+def match(
+    to: Annotated[str, typer.Option(help="The network to equal, as `show` takes it.", metavar="MODEL")],
+    family: Annotated[str, typer.Option(help="The family to search.", metavar="FAMILY")] = "hvt",
+    vary: Annotated[
+        str, typer.Option(help="Its fields to vary.", metavar="FIELD,...")
+    ] = "embed_dim,depth,img_size,patch_size,pool_stages",
+    values: Annotated[
+        list[str] | None,
+        typer.Option(help="What a field takes: depth=12..24:4 or depth=12,18; repeatable.", metavar="FIELD=VALUES"),
+    ] = None,
+    tolerance: Annotated[str, typer.Option(help="How far the cost may be off.", metavar="PERCENT")] = "2%",
+    metric: Annotated[str, typer.Option(help="The cost: macs, params or estimated_memory_mib.")] = "macs",
+    batch_size: Annotated[int, typer.Option(help="Of the pass whose memory is estimated.", min=1)] = 64,
+    mode: Annotated[str, typer.Option(help="Of the pass whose memory is estimated: infer or train.")] = "infer",
+    limit: Annotated[int, typer.Option(help="How many designs to show of all dimensions together.")] = 10,
+    form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
+) -> None:
+    """Find the networks of a family that cost as much as another one, and are larger.
+
+    Example: hvt-bench match --to deit_tiny --family hvt --vary embed_dim,pool_stages --tolerance 12%
+    """
+    from hvt_bench.analysis.match import match, parse_percent
+    from hvt_bench.analysis.render_match import render_match
+
+    varied = [name.strip() for name in vary.split(",") if name.strip()]
+    found = match(to, family, varied, values or [], parse_percent(tolerance), metric, batch_size, mode)
+    typer.echo(render_match(found, form, limit))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -108,6 +109,10 @@ class ModelConfig(Record):
         """Multiply-adds of one image by formula: a check on the counters; None where there is no formula."""
         return None
 
+    def closed_form_params(self) -> int | None:
+        """Learned numbers by formula; None where there is no formula."""
+        return None
+
     def fields(self) -> dict[str, Any]:
         """Return what describes the network, by the names that a person writes."""
         return {name: getattr(self, name) for name in type(self).model_fields}
@@ -205,6 +210,16 @@ class BlocksConfig(ModelConfig):
         width = self.embed_dim
         return 4 * tokens * width**2 + 2 * tokens * width * self.mlp_hidden + 2 * tokens**2 * width
 
+    def blocks_macs(self, seq_lens: Sequence[int]) -> int:
+        """Multiply-adds of blocks that so many tokens enter; equal ones once, since a search asks 100,000 times."""
+        return sum(number * self.block_macs(tokens) for tokens, number in Counter(seq_lens).items())
+
+    def block_params(self) -> int:
+        """Learned numbers of one block: two norms; queries, keys, values and their output; the MLP."""
+        width, hidden = self.embed_dim, self.mlp_hidden
+        attention = 4 * width**2 + width + 3 * width * self.qkv_bias
+        return 4 * width + attention + 2 * width * hidden + hidden + width
+
     @classmethod
     def merge(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         """Keep the width of a head where `changes` give the embedding width and not the number of heads."""
@@ -236,6 +251,14 @@ class EqualBlocksConfig(BlocksConfig, ImageConfig):
     def stem_macs(self) -> int:
         """Multiply-adds of the patch embedding."""
         return self.num_patches * self.in_chans * self.patch_size**2 * self.embed_dim
+
+    def stem_params(self) -> int:
+        """Learned numbers of the patch embedding."""
+        return (self.in_chans * self.patch_size**2 + 1) * self.embed_dim
+
+    def head_params(self) -> int:
+        """Learned numbers of the last norm and one linear head."""
+        return 2 * self.embed_dim + (self.embed_dim + 1) * self.num_classes
 
 
 class TransformerConfig(EqualBlocksConfig):

@@ -96,10 +96,12 @@ class HVTConfig(TransformerConfig):
     @property
     def patch_lens(self) -> tuple[int, ...]:
         """Patch tokens that enter each block, and, last, that leave the network."""
-        lens, pooling_blocks = [self.num_patches], self.pooling_blocks
-        for block in range(self.depth):
-            lens.append(self.pooled_length(lens[-1]) if block in pooling_blocks else lens[-1])
-        return tuple(lens)
+        lens: list[int] = []
+        tokens = self.num_patches
+        for block in sorted(self.pooling_blocks):
+            lens += [tokens] * (block + 1 - len(lens))
+            tokens = self.pooled_length(tokens)
+        return (*lens, *[tokens] * (self.depth + 1 - len(lens)))
 
     @property
     def seq_lens(self) -> tuple[int, ...]:
@@ -108,11 +110,19 @@ class HVTConfig(TransformerConfig):
 
     def closed_form_macs(self) -> int:
         """Patch embedding, blocks, depthwise pooling, head."""
-        macs = self.stem_macs() + sum(map(self.block_macs, self.seq_lens)) + self.embed_dim * self.num_classes
+        macs = self.stem_macs() + self.blocks_macs(self.seq_lens) + self.embed_dim * self.num_classes
         if self.pool == "conv_dw":
             pooled = sum(self.patch_lens[block + 1] for block in self.pooling_blocks)
             macs += pooled * self.pool_kernel_size * self.embed_dim
         return macs
+
+    def closed_form_params(self) -> int:
+        """Patch embedding, class token, positions at the start and after each pooling, pooling, blocks, norm, head."""
+        lens = self.patch_lens
+        tokens = 2 * self.special_tokens + lens[0] + sum(lens[block + 1] for block in self.pooling_blocks)
+        pooling = len(self.pooling_blocks) * (self.pool_kernel_size + 1) if self.pool == "conv_dw" else 0
+        blocks = self.depth * self.block_params()
+        return self.stem_params() + (tokens + pooling) * self.embed_dim + blocks + self.head_params()
 
     def build(self, attention: Attention = "sdpa") -> HVT:
         """Build the network, randomly initialised, in training mode."""

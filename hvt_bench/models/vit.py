@@ -57,12 +57,25 @@ class ViTConfig(TransformerConfig):
         heads = (1 + self.distilled) * self.embed_dim * self.num_classes
         if self.global_pool == "map":
             heads += self.attention_pool_macs(self.seq_lens[-1])
-        return self.stem_macs() + sum(map(self.block_macs, self.seq_lens)) + heads
+        return self.stem_macs() + self.blocks_macs(self.seq_lens) + heads
+
+    def closed_form_params(self) -> int:
+        """Patch embedding, special tokens, positions, blocks, norm, pooling by attention, heads."""
+        tokens = (self.special_tokens + self.seq_lens[0]) * self.embed_dim
+        heads = self.head_params() + self.distilled * (self.embed_dim + 1) * self.num_classes
+        if self.global_pool == "map":
+            heads += self.attention_pool_params()
+        return self.stem_params() + tokens + self.depth * self.block_params() + heads
 
     def attention_pool_macs(self, tokens: int) -> int:
         """Multiply-adds of pooling `tokens` tokens by attention: one query, keys and values of all, an MLP of one."""
         width = self.embed_dim
         return 2 * width**2 + 2 * tokens * width**2 + 2 * tokens * width + 2 * width * self.mlp_hidden
+
+    def attention_pool_params(self) -> int:
+        """Learned numbers of it: the probe; query, keys, values and their output, with biases; a norm; the MLP."""
+        width, hidden = self.embed_dim, self.mlp_hidden
+        return width + 4 * (width**2 + width) + 2 * width + 2 * width * hidden + hidden + width
 
     def build(self, attention: Attention = "sdpa") -> VisionTransformer:
         """Build the network, randomly initialised, in training mode."""

@@ -1,0 +1,163 @@
+"""designs: every network of a family that some values of its fields make."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from hvt_bench.errors import ConfigError, FieldError, RequestError, unknown
+from hvt_bench.models import FAMILIES, make_config, override, parse_fields, yaml_text
+from hvt_bench.models.config import HEAD_WIDTH, ModelConfig
+
+MOST = 1_000_000  # designs of one search: about half a minute
+
+Changes = dict[str, Any]
+
+_SPAN = re.compile(r"(?P<first>[\d.]+)\.\.(?P<last>[\d.]+?)(:(?P<step>[\d.]+))?")
+_GROWTH = 4  # an embedding, a depth: up to so many times that of the target; patches: down to such a part
+_IMAGE_GROWTH = 2
+_STAGES = 6
+
+
+def _widths(base: Mapping[str, Any]) -> list[int]:
+    """Widths from that of the base, by one head."""
+    width, heads = base["embed_dim"], base.get("num_heads")
+    return list(range(width, _GROWTH * width + 1, width // heads if heads else HEAD_WIDTH))
+
+
+def _sizes(base: Mapping[str, Any]) -> list[int]:
+    """Sizes of the image from that of the base, by one patch of it."""
+    return list(range(base["img_size"], _IMAGE_GROWTH * base["img_size"] + 1, base["patch_size"]))
+
+
+def _patches(base: Mapping[str, Any]) -> list[int]:
+    """Patches from that of the base down, that divide its image."""
+    largest = base["patch_size"]
+    return [side for side in range(largest, 0, -1) if side * _GROWTH >= largest and base["img_size"] % side == 0]
+
+
+USUAL: dict[str, Callable[[Mapping[str, Any]], list[int]]] = {
+    "embed_dim": _widths,
+    "depth": lambda base: list(range(base["depth"], _GROWTH * base["depth"] + 1)),
+    "img_size": _sizes,
+    "patch_size": _patches,
+    "pool_stages": lambda _: list(range(_STAGES + 1)),
+}
+"""Values of a dimension where none are given: from that of the base on, what makes a network larger."""
+
+
+@dataclass
+class Designs:
+    """The designs that `values` of the fields of `base` make, all of them together; iterating makes them."""
+
+    base: ModelConfig
+    values: Mapping[str, Sequence[Any]]
+    invalid: int = field(default=0, init=False)
+    """Of those made so far, combinations that are no network."""
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.values.values()))
+
+    def __iter__(self) -> Iterator[tuple[Changes, ModelConfig]]:
+        """Yield the changes to the base and the network, of each combination that is one."""
+        made, fields = type(self.base), self.base.fields()
+        self.invalid = 0
+        for combination in itertools.product(*self.values.values()):
+            changes = dict(zip(self.values, combination, strict=True))
+            try:
+                yield changes, made.model_validate(made.merge(fields, changes))
+            except (ValidationError, ConfigError):  # the sentence that `override` makes takes longer than the network
+                self.invalid += 1
+
+
+def base_for(target: ModelConfig, family: str) -> ModelConfig:
+    """Return the network of `family` that has the fields of `target`, but for those that are the family's own choice.
+
+    Those are fields that the target's family does not have, or for which it has another default: the head of an HVT
+    reads the mean of the tokens, whatever that of a DeiT reads. Raises RequestError where there is no such family.
+    """
+    if family not in FAMILIES:
+        raise RequestError(f"--family: {unknown('family', family, FAMILIES)}")
+    own = FAMILIES[family].model_fields
+    known = type(target).model_fields
+    shared = {
+        name: getattr(target, name)
+        for name in known
+        if name in own and (family == target.family or own[name].default == known[name].default)
+    }
+    return make_config(family, shared)
+
+
+def parse_values(base: ModelConfig, vary: Sequence[str], given: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """Return the values of each dimension in `vary`: those `given` as `depth=12..24:4` or `depth=12,18`, else USUAL's.
+
+    Raises RequestError where a dimension is no field of the family, has no values, or has one that no network can take.
+    """
+    fields = base.fields()
+    spelt = dict(_split(text) for text in given)
+    for name in (*vary, *spelt):
+        if name not in fields:
+            raise RequestError(f"family {base.family}: {unknown('dimension', name, fields)}")
+    values: dict[str, tuple[Any, ...]] = {}
+    for name in dict.fromkeys((*vary, *spelt)):
+        if name not in spelt and name not in USUAL:
+            raise RequestError(
+                f"{name} has no usual values: give some, such as --values {name}=A,B or {name}=A..B:STEP"
+            )
+        found = _values(name, spelt[name]) if name in spelt else USUAL[name](fields)
+        values[name] = tuple(dict.fromkeys(found))
+        for value in values[name]:
+            try:
+                override(base, **{name: value})
+            except FieldError as error:
+                raise RequestError(f"--values {name}: {error}") from None
+            except ConfigError:
+                pass  # in this combination
+    number = math.prod(map(len, values.values()))
+    if number > MOST:
+        sizes = " x ".join(f"{len(found)} {name}" for name, found in values.items())
+        raise RequestError(f"{number:,} designs ({sizes}) are more than {MOST:,}; narrow them with --values or --vary")
+    return values
+
+
+def design_name(config: ModelConfig) -> str:
+    """Return what `parse_model` reads as this network: `hvt:embed_dim=192,pool_stages=4`."""
+    default = make_config(config.family, {})
+    changes = {name: value for name, value in config.fields().items() if value != getattr(default, name)}
+    for name in tuple(changes):
+        fewer = {key: value for key, value in changes.items() if key != name}
+        if _makes(config, fewer):
+            changes = fewer  # it follows from the others, as the number of heads from the width
+    text = ",".join(f"{name}={yaml_text(value)}" for name, value in changes.items())
+    return f"{config.family}:{text}" if text else config.family
+
+
+def _makes(config: ModelConfig, changes: Mapping[str, Any]) -> bool:
+    try:
+        return make_config(config.family, changes) == config
+    except ConfigError:
+        return False
+
+
+def _split(text: str) -> tuple[str, str]:
+    name, equals, values = text.partition("=")
+    if not equals or not values.strip():
+        raise RequestError(f"--values '{text}' is not of the form KEY=A..B:STEP or KEY=A,B,C, such as depth=12..24:4")
+    return name.strip(), values.strip()
+
+
+def _values(name: str, text: str) -> list[Any]:
+    span = _SPAN.fullmatch(text)
+    if not span:
+        return [parse_fields([f"{name}={value.strip()}"])[name] for value in text.split(",")]
+    first, last, step = (parse_fields([f"{name}={span[part] or 1}"])[name] for part in ("first", "last", "step"))
+    if not all(isinstance(number, int | float) for number in (first, last, step)) or step <= 0 or last < first:
+        raise RequestError(f"--values {name}={text}: give numbers that ascend, and a step above 0, such as 12..24:4")
+    number = math.floor((last - first) / step + 1e-9) + 1  # so that 2..4:0.1 ends at 4
+    return [first + place * step for place in range(min(number, MOST + 1))]

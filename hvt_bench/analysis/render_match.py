@@ -1,0 +1,154 @@
+"""render_match: what a search found, as a table for people, as CSV or as JSON; counted once more by fvcore."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from hvt_bench.analysis.designs import design_name
+from hvt_bench.analysis.match import Match, Matches, recount
+from hvt_bench.errors import RequestError, plural, unknown
+from hvt_bench.row import csv_text
+
+
+def render_match(found: Matches, form: str = "table", limit: int = 10) -> str:
+    """Return matches as text, the `limit` best of those of all dimensions together; `form`: `table`, `csv`, `json`.
+
+    Raises RequestError for another form or a limit below 1, CountError where fvcore finds other MACs than the search.
+    """
+    if form not in _FORMS:
+        raise RequestError(f"--format: {unknown('format', form, _FORMS)}")
+    if limit < 1:
+        raise RequestError(f"--limit {limit}: give 1 or more")
+    return _FORMS[form](found, limit)
+
+
+def _as_table(found: Matches, limit: int) -> str:
+    target = found.target
+    lines = [_line("target", target.model, {}, target.macs, target.params, 1.0, found, target.cost)]
+    for name, matches in found.alone.items():
+        kind = f"{name} alone" if matches and matches[0].within else f"{name} alone, nearest"
+        lines += [_line_of(kind, found, match) for match in matches[:limit]]
+    lines += [_line_of(f"joint {place}", found, match) for place, match in enumerate(found.joint[:limit], start=1)]
+    known = [(place, match) for place, match in enumerate(found.joint, start=1) if match.variants and place > limit]
+    lines += [_line_of(f"joint {place}", found, match) for place, match in known]
+    memory = found.metric == "estimated_memory_mib"
+    headers = ["what", "model", *found.values, "MACs (G)", "params (M)", *(["memory (MiB)"] if memory else [])]
+    headers += [f"{found.metric} ratio", "params ratio"]
+    aligned = ["left", "left", *["right"] * (len(headers) - 2)]
+    table = tabulate(lines, headers, tablefmt="simple", colalign=aligned, disable_numparse=True)
+    return "\n".join([table, "", *_remarks(found, limit)])
+
+
+def _line_of(kind: str, found: Matches, match: Match) -> list[str]:
+    names = ", ".join(match.variants)
+    model = f"{names} = {match.model}" if names else match.model
+    macs = recount(match)
+    return _line(kind, model, match.config.fields(), macs, match.params, match.params_ratio, found, match.cost)
+
+
+def _line(
+    kind: str,
+    model: str,
+    fields: dict[str, Any],
+    macs: int,
+    params: int,
+    params_ratio: float,
+    found: Matches,
+    cost: float,
+) -> list[str]:
+    theirs = found.target.config.fields()
+    own = fields or theirs
+    memory = [f"{cost:,.1f}"] if found.metric == "estimated_memory_mib" else []
+    return [
+        kind,
+        model,
+        *(csv_text(own.get(name)) for name in found.values),
+        f"{macs / 1e9:.2f}",
+        f"{params / 1e6:.2f}",
+        *memory,
+        f"{cost / found.target.cost:.3f}",
+        f"{params_ratio:.2f}",
+    ]
+
+
+def _remarks(found: Matches, limit: int) -> list[str]:
+    more = len(found.joint) - limit
+    shown = f", the best {limit} above" if more > 0 else ""
+    return [
+        f"varied     {'; '.join(f'{name} {_spelt(values)}' for name, values in found.values.items())}; "
+        f"the rest as {design_name(found.base)}",
+        f"searched   {plural(found.designs, 'design')}, {found.invalid:,} more combinations are no network; "
+        f"{plural(len(found.joint), 'design')} within {found.tolerance_pct:g} % of the target{shown}, "
+        "and published variants",
+        "ranked     by params, then by each dimension that the target has, in this order; a smaller patch is more",
+        "counted    what is shown, by fvcore and by PyTorch's FlopCounterMode; the search is by closed form",
+    ]
+
+
+def _spelt(values: Sequence[Any]) -> str:
+    if len(values) <= 4:
+        return ", ".join(map(csv_text, values))
+    return f"{csv_text(values[0])}, {csv_text(values[1])} ... {csv_text(values[-1])}"
+
+
+# --- for programs ---------------------------------------------------------------------------------------------------
+
+
+def _records(found: Matches, limit: int) -> list[dict[str, Any]]:
+    chosen = [(f"{name} alone", match) for name, matches in found.alone.items() for match in matches[:limit]]
+    chosen += [
+        (f"joint {place}", match)
+        for place, match in enumerate(found.joint, start=1)
+        if place <= limit or match.variants
+    ]
+    return [
+        {
+            "what": kind,
+            "model": match.model,
+            "variants": match.variants,
+            **match.changes,
+            "macs": recount(match),
+            "params": match.params,
+            "cost": match.cost,
+            "cost_ratio": match.cost_ratio,
+            "params_ratio": match.params_ratio,
+            **{f"{name}_ratio": match.ratios.get(name) for name in found.values},
+            "within": match.within,
+        }
+        for kind, match in chosen
+    ]
+
+
+def _as_csv(found: Matches, limit: int) -> str:
+    records = _records(found, limit)
+    header = list(dict.fromkeys(name for record in records for name in record))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([csv_text(record.get(name)) for name in header] for record in records)
+    return text.getvalue().rstrip("\n")
+
+
+def _as_json(found: Matches, limit: int) -> str:
+    target = found.target
+    said = {
+        "target": {"model": target.model, "macs": target.macs, "params": target.params, "cost": target.cost},
+        "metric": found.metric,
+        "tolerance_pct": found.tolerance_pct,
+        "base": design_name(found.base),
+        "values": {name: list(values) for name, values in found.values.items()},
+        "designs": found.designs,
+        "invalid": found.invalid,
+        "within": len(found.joint),
+        "matches": _records(found, limit),
+    }
+    return json.dumps(said, indent=2)
+
+
+_FORMS: dict[str, Callable[[Matches, int], str]] = {"table": _as_table, "csv": _as_csv, "json": _as_json}
