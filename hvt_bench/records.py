@@ -6,7 +6,7 @@ import contextlib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,7 +27,8 @@ class Column:
     """What a field of a record says in the CSV, in tables and on the axes of figures.
 
     `kind` is the Python type of a value; `many` marks a space-separated list of them. It is read off the
-    annotation of the field, so it is left out where a Column is written.
+    annotation of the field, so it is left out where a Column is written. `best` says which value of several networks a
+    table marks: the lowest, the highest, or, where that depends on what is wanted, none.
     """
 
     doc: str
@@ -35,6 +36,7 @@ class Column:
     label: str = ""
     kind: type = str
     many: bool = False
+    best: Literal["", "low", "high"] = ""
 
 
 def columns_of(record: type[Record]) -> dict[str, Column]:
@@ -44,9 +46,15 @@ def columns_of(record: type[Record]) -> dict[str, Column]:
         for note in field.metadata:
             if isinstance(note, Column):
                 kind, many = _kind(field.annotation)
-                label = note.label or name.replace("_", " ")
-                columns[name] = Column(note.doc, note.unit, label, kind, many)
+                label = note.label or _label(name, note.unit)
+                columns[name] = Column(note.doc, note.unit, label, kind, many, note.best)
     return columns
+
+
+def _label(name: str, unit: str) -> str:
+    """Spell a name without its unit, which is said beside it."""
+    spelt = {"%": "pct"}.get(unit, unit.lower())
+    return " ".join(word for word in name.split("_") if word != spelt)
 
 
 def _kind(annotation: object) -> tuple[type, bool]:

@@ -51,7 +51,9 @@ COLUMNS: dict[str, Column] = {
     "rounds": Column("finished rounds, each in a process of its own", label="rounds", kind=int),
     "remeasured": Column("rounds that were measured again since the GPU was throttled", label="remeasured", kind=int),
     **_LATENCY,
-    "macs_per_s": Column("macs · batch_size / latency; in training, train_macs", "1/s", "MACs per second", float),
+    "macs_per_s": Column(
+        "macs · batch_size / latency; in training, train_macs", "1/s", "MACs per second", float, best="high"
+    ),
     **_MEMORY,
     **columns_of(FINDINGS["estimate"]),
     "alloc_retries": _ALLOC_RETRIES,

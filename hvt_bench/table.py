@@ -20,8 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
-from tabulate import tabulate
-
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError
 from hvt_bench.files import write_whole
@@ -319,46 +317,3 @@ def _parse(column: Column, text: str) -> Value:
         return text == "true"
     parsed: Value = column.kind(text)
     return parsed
-
-
-# --- for reading ----------------------------------------------------------------------------------------------------
-
-_BOOKKEEPING = frozenset(
-    "point_id family device_name driver_version torch_version cuda_version cudnn_version cpu_name "
-    "hvt_bench_version git_commit hostname started_at seconds latency_samples fvcore_flops activations seq_lens "
-    "count_source arithmetic_intensity macs_per_s latency_ms_rounds resolution_ms reserved_memory_mib "
-    "process_memory_mib clock_mhz_start clock_mhz_end fp32_precision cudnn_benchmark other_load_pct "
-    "cpu_share_pct".split()
-)
-_SCALED = {"macs": (1e9, "G", 2), "train_macs": (1e9, "G", 2), "params": (1e6, "M", 2)}
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """Return a Markdown table of the columns in which `rows` have different values.
-
-    `model` is always among them, and so are `status` and `error` if a row is not `ok`.
-    """
-    always = {"model"} | ({"status", "error"} if any(row["status"] != "ok" for row in rows) else set())
-    names = [name for name in COLUMNS if name in always or (name not in _BOOKKEEPING and _varies(rows, name))]
-    header = [_heading(name) for name in names]
-    body = [[_cell_text(name, row[name]) for name in names] for row in rows]
-    aligned = ["left" if COLUMNS[name].kind is str else "right" for name in names]
-    return tabulate(body, header, tablefmt="github", colalign=aligned, disable_numparse=True)
-
-
-def _varies(rows: Sequence[Row], name: str) -> bool:
-    return len({row[name] for row in rows} - {None}) > 1
-
-
-def _heading(name: str) -> str:
-    return f"{name} ({_SCALED[name][1]})" if name in _SCALED else name
-
-
-def _cell_text(name: str, value: Value) -> str:
-    if value is None:
-        return ""
-    if name in _SCALED and isinstance(value, int):
-        divisor, _, digits = _SCALED[name]
-        scaled = value / divisor
-        return f"{scaled:.{digits}f}" if scaled >= 0.1 or not value else f"{scaled:.3g}"
-    return f"{value:.3g}" if isinstance(value, float) and value < 1000 else csv_text(value)

@@ -5,7 +5,7 @@ import pytest
 
 from hvt_bench.metrics.complexity import count
 from hvt_bench.models import parse_model
-from tests.benchmarks import gate, repeatability
+from tests.benchmarks import gate, insight, repeatability
 from tests.benchmarks.counting import PLAIN_EVERY, designs, differing
 
 
@@ -27,6 +27,12 @@ def test_fvcore_on_real_networks_finds_what_shapes_alone_say():
 def test_a_count_that_differs_is_named():
     config = designs()[0]
     assert differing([config], [count(config).macs + 1]) == [config]
+
+
+def test_the_rows_that_tables_are_timed_with_are_many_and_distinct():
+    rows = insight.many_rows()
+    assert len(rows) == len({row["point_id"] for row in rows}) == insight.ROWS
+    assert len({row["model"] for row in rows}) > 600
 
 
 def scripted(percent, rounds=repeatability.RECORDED):

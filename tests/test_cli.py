@@ -451,6 +451,20 @@ def test_table_is_markdown(run, small):
     assert len(lines) == 5
 
 
+def test_table_picks_within_budgets(run, small):
+    run("sweep", "small.yaml", "--executor", "inline")
+    table = ("table", "reports/run.csv", "--format", "csv", "--columns", "depth,macs")
+    code, out, err = run(*table, "--where", "depth<=4", "--where", "macs>0", "--sort", "macs", "--baseline", "tiny")
+    assert (code, err) == (0, "")
+    assert [line.split(",")[0] for line in out.splitlines()] == ["depth", "2", "4"]
+    assert [line.split(",")[2] for line in out.splitlines()][::2] == ["macs_ratio", "1"]
+    code, out, err = run(*table, "--where", "depth>4")
+    assert (code, out, err) == (0, "depth,macs\n", "no row of 3 rows is left\n")
+    code, out, err = run(*table, "--where", "status=invalid", "--baseline", "tiny")
+    assert err == "1 row without ratios: no tiny was measured alike\n"
+    assert run(*table, "--where", "depth~4")[0] == 2
+
+
 def test_plot_names_what_it_wrote_and_what_it_could_not_draw(run, small):
     run("sweep", "small.yaml", "--executor", "inline")
     code, out, err = run("plot", "reports/run.csv", "scaling", "--format", "svg")

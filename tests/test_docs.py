@@ -67,7 +67,7 @@ def test_the_commands_of_readme_run_and_print_what_it_shows(readme, repository, 
         if "--time" in arguments:
             shown, printed = without_times(shown), printed._replace(out=without_times(printed.out))
         assert matches(shown, printed.out), f"$ {command}\nREADME shows\n{shown}\nit prints\n{printed.out}"
-    assert {"sweep", "plot", "check", "show", "compare"} <= set(seen)
+    assert {"sweep", "plot", "check", "show", "compare", "table", "fit", "match"} <= set(seen)
 
 
 def test_what_readme_shows_of_the_sweep_is_the_committed_run(readme, repository):

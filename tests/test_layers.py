@@ -12,7 +12,7 @@ LAYERS = {
     10: {"cli", "pytest_plugin"},
     9: {"progress", "listing", "show"},
     8: {"plots", "run", "gate", "parts", "reproduce"},
-    7: {"output", "plan", "timed", "cards"},
+    7: {"output", "plan", "timed", "cards", "typeset"},
     6: {"measure", "table", "largest", "request", "analysis"},
     5: {"row", "sweep"},
     4: {"metrics", "environment", "verdicts"},

@@ -11,7 +11,7 @@ from hvt_bench.errors import FileError
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
 from hvt_bench.row import COLUMNS, Row, Sample, csv_text
-from hvt_bench.table import Journal, collect, markdown, read_journal, read_table, write_table
+from hvt_bench.table import Journal, collect, read_journal, read_table, write_table
 from tests.conftest import ENVIRONMENT
 
 START = {"sweep": "s", "started_at": "2026-01-31T12:00:00Z", "environments": {"cpu": ENVIRONMENT.model_dump()}}
@@ -272,24 +272,3 @@ def test_what_cannot_be_read_at_all_is_refused(tmp_path):
         read_table(tmp_path)
     with pytest.raises(FileError, match="is not a text file"):
         read_table(tmp_path / "binary")
-
-
-# --- for reading ----------------------------------------------------------------------------------------------------
-
-
-def test_markdown_shows_the_columns_that_vary():
-    rows = [
-        Row({"model": "m", "status": "ok", "depth": 6, "macs": 2_402_020_608, "latency_ms": 1234.5, "in_chans": 3}),
-        Row({"model": "m", "status": "ok", "depth": 12, "macs": 1_234_567, "latency_ms": 0.01234, "in_chans": 3}),
-    ]
-    assert markdown(rows) == (
-        "| model   |   depth |   macs (G) |   latency_ms |\n"
-        "|---------|---------|------------|--------------|\n"
-        "| m       |       6 |       2.40 |       1234.5 |\n"
-        "| m       |      12 |    0.00123 |       0.0123 |"
-    )
-
-
-def test_markdown_says_why_a_row_is_not_ok():
-    rows = [Row({"model": "m", "status": "oom", "error": "no room"})]
-    assert markdown(rows).splitlines()[-1].split("|")[1:-1] == [" m       ", " oom      ", " no room "]

@@ -14,7 +14,7 @@ from typing import Literal
 
 from hvt_bench.analysis import power
 from hvt_bench.analysis.power import Bend
-from hvt_bench.analysis.series import describe, varying_network, varying_protocol
+from hvt_bench.analysis.series import MACHINE, describe, varying_network, varying_protocol
 from hvt_bench.errors import RequestError, plural, unknown
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row
@@ -108,7 +108,7 @@ def fit_rows(rows: Sequence[Row], metrics: Sequence[str] = ()) -> Fits:
     """
     chosen = _chosen(rows, metrics)
     network = varying_network(rows)
-    protocol = (*varying_protocol(rows), *(name for name in _MACHINE if len({row[name] for row in rows} - {None}) > 1))
+    protocol = (*varying_protocol(rows), *(name for name in MACHINE if len({row[name] for row in rows} - {None}) > 1))
     fits: list[Fit] = []
     not_fitted: list[str] = []
     for axis in dict.fromkeys(str(row["axis"]) for row in rows if row["axis"] is not None):

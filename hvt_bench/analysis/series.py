@@ -10,6 +10,8 @@ from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
 NETWORK = tuple(CONFIG_COLUMNS)
+MACHINE = ("device_name", "torch_version", "hvt_bench_version")
+"""Rows that differ in these, in one CSV, were measured on different machines or by different programs."""
 
 
 def having(rows: Iterable[Row], *columns: str) -> tuple[Row, ...]:

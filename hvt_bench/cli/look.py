@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hvt_bench.cli.common import Executed
+from hvt_bench.errors import plural
 
 
 def show(
@@ -89,14 +90,39 @@ def plot(
         typer.echo(f"wrote {path}")
 
 
-def table(csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep` wrote.")]) -> None:
-    """Print a Markdown table of the columns of a CSV that vary.
+def table(
+    csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep` wrote.")],
+    form: Annotated[str, typer.Option("--format", help="markdown, latex (booktabs), html or csv.")] = "markdown",
+    columns: Annotated[str, typer.Option(help="Columns to show; those that vary, if none.", metavar="COLUMN,...")] = "",
+    sort: Annotated[
+        str, typer.Option(help="Best, or else smallest, first; behind a -, last.", metavar="[-]COLUMN,...")
+    ] = "",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep the rows of which this is true, such as 'latency_ms<5'; repeatable.", metavar="TRUE"),
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option(help="Add ratios to this model at its centre, measured alike.", metavar="MODEL")
+    ] = "",
+) -> None:
+    """Print a table of a CSV: the columns that vary, or those asked for; the best in bold.
 
-    Example: hvt-bench table reports/run.csv
+    Example: hvt-bench table reports/run.csv --where 'latency_ms<50' --sort throughput_img_s --baseline deit_small
     """
-    from hvt_bench.table import markdown, read_table
+    from hvt_bench.analysis.pick import Baseline, in_order, keep, parse_condition
+    from hvt_bench.table import read_table
+    from hvt_bench.typeset import typeset
 
-    typer.echo(markdown(read_table(csv)))
+    conditions = [parse_condition(text) for text in where or []]
+    rows = read_table(csv)
+    base = Baseline(rows, baseline) if baseline else None
+    kept = in_order(keep(rows, conditions), _names(sort))
+    typer.echo(typeset(kept, form, _names(columns), base))
+    if not kept:
+        typer.echo(f"no row of {plural(len(rows), 'row')} is left", err=True)
+    alone = sum(base.of(row) is None for row in kept) if base else 0
+    if alone:
+        typer.echo(f"{plural(alone, 'row')} without ratios: no {baseline} was measured alike", err=True)
 
 
 def fit(
@@ -115,5 +141,8 @@ def fit(
     from hvt_bench.analysis.render_fits import render_fits
     from hvt_bench.table import read_table
 
-    metrics = [name.strip() for name in metric.split(",") if name.strip()]
-    typer.echo(render_fits(fit_rows(read_table(csv), metrics), form))
+    typer.echo(render_fits(fit_rows(read_table(csv), _names(metric)), form))
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -54,7 +54,9 @@ class Complexity(Metric):
     """What a network costs whatever machine it runs on; of one image."""
 
     params: Annotated[int, Column("learned numbers, head included; shared ones counted once", "", "parameters")]
-    macs: Annotated[int, Column("multiply-adds of convolutions, linear layers, matrix products, 1 image", "", "MACs")]
+    macs: Annotated[
+        int, Column("multiply-adds of convolutions, linear layers, matrix products, 1 image", "", "MACs", best="low")
+    ]
     fvcore_flops: Annotated[
         int | None, Column("fvcore's own table plus fused attention: macs plus norms at 5 per element")
     ]
@@ -65,6 +67,7 @@ class Complexity(Metric):
             "multiply-adds of a forward and a backward pass, 1 image; empty where it has no backward",
             "",
             "training MACs",
+            best="low",
         ),
     ] = None
     seq_lens: Annotated[tuple[int, ...] | None, Column("tokens that enter each block, special tokens included")]

@@ -35,6 +35,7 @@ class Conditions(Metric):
             "the rounds; empty where there is no counter",
             "mJ",
             "energy per image",
+            best="low",
         ),
     ] = None
     clock_mhz_start: Annotated[

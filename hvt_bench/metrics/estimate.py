@@ -66,6 +66,7 @@ class Estimate(Metric):
             "fragmentation, `sdpa` as a fused kernel, `compile` as not compiled",
             "MiB",
             "estimated memory",
+            best="low",
         ),
     ]
 

@@ -36,10 +36,15 @@ class Latency(Metric):
 
     latency_ms: Annotated[
         float,
-        Column("median over rounds of the median host time of one pass of the batch, synchronised", "ms", "latency"),
+        Column(
+            "median over rounds of the median host time of one pass of the batch, synchronised",
+            "ms",
+            "latency",
+            best="low",
+        ),
     ]
-    latency_ms_p05: Annotated[float, Column("5th percentile of single passes, all rounds together", "ms")]
-    latency_ms_p95: Annotated[float, Column("95th percentile of single passes, all rounds together", "ms")]
+    latency_ms_p05: Annotated[float, Column("5th percentile of single passes, all rounds together", "ms", best="low")]
+    latency_ms_p95: Annotated[float, Column("95th percentile of single passes, all rounds together", "ms", best="low")]
     latency_samples: Annotated[int, Column("single passes timed, all rounds together")]
     latency_ms_rounds: Annotated[
         tuple[float, ...], Column("the median of each round, in order: what `hvt-bench compare` reads", "ms")
@@ -53,7 +58,7 @@ class Latency(Metric):
     ]
     device_latency_ms: Annotated[
         float | None,
-        Column("time the device works on one pass, gaps between launches removed; empty on a CPU", "ms"),
+        Column("time the device works on one pass, gaps between launches removed; empty on a CPU", "ms", best="low"),
     ]
     device_latency_source: Annotated[
         DeviceLatencySource | None,
@@ -66,12 +71,18 @@ class Latency(Metric):
             "median over rounds of the median of blocks",
             "images/s",
             "throughput",
+            best="high",
         ),
     ]
-    forward_ms: Annotated[float | None, Column("forward pass and loss of a training step; median as latency_ms", "ms")]
-    backward_ms: Annotated[float | None, Column("backward pass of a training step; median as latency_ms", "ms")]
+    forward_ms: Annotated[
+        float | None, Column("forward pass and loss of a training step; median as latency_ms", "ms", best="low")
+    ]
+    backward_ms: Annotated[
+        float | None, Column("backward pass of a training step; median as latency_ms", "ms", best="low")
+    ]
     step_ms: Annotated[
-        float | None, Column("AdamW and the clearing of gradients of a training step; median as latency_ms", "ms")
+        float | None,
+        Column("AdamW and the clearing of gradients of a training step; median as latency_ms", "ms", best="low"),
     ]
     resolution_ms: Annotated[float | None, Column("smallest step of the clock", "ms")]
     compile_s: Annotated[

@@ -23,7 +23,7 @@ INEXACT = MIB  # so far off the sizes can be that Linux gives of a process
 class Memory(Metric):
     """Memory of one pass that a first one went before, apart from all timing; the largest of the rounds."""
 
-    weights_mib: Annotated[float, Column("parameters and buffers of the network", "MiB", "weights")]
+    weights_mib: Annotated[float, Column("parameters and buffers of the network", "MiB", "weights", best="low")]
     peak_memory_mib: Annotated[
         float | None,
         Column(
@@ -32,6 +32,7 @@ class Memory(Metric):
             "empty where that is less than the weights, as in a process that is not fresh",
             "MiB",
             "peak memory",
+            best="low",
         ),
     ] = None
     reserved_memory_mib: Annotated[
@@ -40,6 +41,7 @@ class Memory(Metric):
             "peak of what PyTorch's allocator took from CUDA for the pass; empty on CPU",
             "MiB",
             "reserved memory",
+            best="low",
         ),
     ] = None
     process_memory_mib: Annotated[
@@ -49,6 +51,7 @@ class Memory(Metric):
             "CPU: peak of its resident size, Python and libraries included",
             "MiB",
             "memory of the process",
+            best="low",
         ),
     ] = None
     alloc_retries: Annotated[

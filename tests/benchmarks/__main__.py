@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import counting, estimate, gate, repeatability, show, startup
+from tests.benchmarks import counting, estimate, gate, insight, repeatability, show, startup
 
 BENCHMARKS = {
     "startup": startup.run,
@@ -12,6 +12,7 @@ BENCHMARKS = {
     "counting": counting.run,
     "estimate": estimate.run,
     "gate": gate.run,
+    "insight": insight.run,
     "repeatability": repeatability.run,
 }
 

@@ -1,0 +1,151 @@
+"""pick: the rows that fulfil conditions, in an order, and which row each is held against."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hvt_bench.analysis.series import MACHINE, NETWORK, measured_by
+from hvt_bench.errors import RequestError, unknown
+from hvt_bench.point import SWEEPABLE
+from hvt_bench.row import COLUMNS, Row, Value
+
+OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "<=": operator.le,
+    ">=": operator.ge,
+    "!=": operator.ne,
+    "==": operator.eq,
+    "=": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
+}
+SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+_CONDITION = re.compile(rf"\s*(\w+)\s*({'|'.join(OPERATORS)})\s*(.*?)\s*", flags=re.S)
+_NUMBER = re.compile(rf"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)([{''.join(SUFFIXES)}]?)")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a row must fulfil; a row without a value in the column never does."""
+
+    column: str
+    operator: str
+    value: float | bool | str
+
+    def holds(self, row: Row) -> bool:
+        """Say whether it does; of a list, whether one item is equal, or, for `!=`, none."""
+        found = row[self.column]
+        if found is None:
+            return False
+        if isinstance(found, tuple):
+            return (self.value in found) == (OPERATORS[self.operator] is operator.eq)
+        return OPERATORS[self.operator](found, self.value)
+
+
+def parse_condition(text: str) -> Condition:
+    """Read `latency_ms<5`, `macs<=2.4G`, `dtype=bfloat16`. Raises RequestError for what is no condition."""
+    found = _CONDITION.fullmatch(text)
+    if not found or not found[3]:
+        raise RequestError(
+            f"--where '{text}' is not of the form COLUMN OPERATOR VALUE, such as 'latency_ms<5'; "
+            f"operators: {' '.join(OPERATORS)}"
+        )
+    name, sign, value = found.groups()
+    if name not in COLUMNS:
+        raise RequestError(f"--where '{text}': {unknown('column', name, COLUMNS)}")
+    column = COLUMNS[name]
+    ordered = column.kind in (int, float) and not column.many
+    if not ordered and OPERATORS[sign] not in (operator.eq, operator.ne):
+        what = "a list" if column.many else "true or false" if column.kind is bool else "text"
+        raise RequestError(f"--where '{text}': {name} is {what}, so it can be = or != and not {sign}")
+    if column.kind is bool:
+        if value not in ("true", "false"):
+            raise RequestError(f"--where '{text}': {name} is true or false, not '{value}'")
+        return Condition(name, sign, value == "true")
+    if column.kind is str:
+        return Condition(name, sign, value)
+    number = _NUMBER.fullmatch(value)
+    if not number or not math.isfinite(float(number[1])):
+        raise RequestError(f"--where '{text}': {name} is a number, and '{value}' is none, such as 5, 0.5 or 2.4G")
+    return Condition(name, sign, float(number[1]) * SUFFIXES.get(number[2], 1.0))
+
+
+def keep(rows: Sequence[Row], conditions: Sequence[Condition]) -> tuple[Row, ...]:
+    """Rows that fulfil all conditions."""
+    return tuple(row for row in rows if all(condition.holds(row) for condition in conditions))
+
+
+def in_order(rows: Sequence[Row], columns: Sequence[str]) -> tuple[Row, ...]:
+    """Rows by the first of `columns`, those that agree in it by the next, and so on; the empty ones last.
+
+    The best come first where a column has a best, else the smallest; the other way round behind a `-`. Raises
+    RequestError where a column is unknown.
+    """
+    ordered = list(rows)
+    for text in reversed(columns):
+        name = text.removeprefix("-")
+        if name not in COLUMNS:
+            raise RequestError(f"--sort: {unknown('column', name, COLUMNS)}")
+        falling = (COLUMNS[name].best == "high") != text.startswith("-")
+        empty = [row for row in ordered if row[name] is None]
+        filled: list[tuple[Any, Row]] = [(row[name], row) for row in ordered if row[name] is not None]
+        filled.sort(key=lambda found: found[0], reverse=falling)
+        ordered = [row for _, row in filled] + empty
+    return tuple(ordered)
+
+
+class Baseline:
+    """The row that each row is held against: of one model, at its centre, measured as the row was."""
+
+    def __init__(self, rows: Sequence[Row], name: str) -> None:
+        """Find it by the name of a model, or by a point_id. Raises RequestError where there is none."""
+        self.name = name
+        self._point = next((row for row in rows if row["point_id"] == name), None)
+        of_model = [row for row in rows if row["model"] == name and row["status"] != "invalid"]
+        if self._point is None and not of_model:
+            models = dict.fromkeys(str(row["model"]) for row in rows)
+            raise RequestError(f"--baseline: {unknown('model', name, models)}")
+        self._centres: dict[Hashable, list[Row]] = defaultdict(list)
+        for row in of_model:
+            if row["axis"] is None or row["axis"] in SWEEPABLE:
+                self._centres[_measured(row)].append(row)
+        if self._point is None and not self._centres:
+            raise RequestError(
+                f"--baseline {name}: no row of it is the centre of its axes; give the point_id of one of its rows"
+            )
+
+    def of(self, row: Row) -> Row | None:
+        """Return the row that `row` is held against; None where none was measured alike.
+
+        Where a grid has several centres, that with the same values of the grid. Raises RequestError where there are
+        several all the same.
+        """
+        if self._point is not None:
+            return self._point
+        found = self._centres.get(_measured(row), [])
+        if len(found) > 1:
+            apart = [name for name in NETWORK if len({centre[name] for centre in found}) > 1]
+            found = [centre for centre in found if all(centre[name] == row[name] for name in apart)]
+        if len(found) > 1:
+            raise RequestError(
+                f"--baseline {self.name}: the rows {found[0]['point_id']} and {found[1]['point_id']} are both its "
+                "centre, measured alike; give the point_id of one"
+            )
+        return found[0] if found else None
+
+
+def ratio(value: Value, baseline: Value) -> float | None:
+    """Return value / baseline; None where one is empty, or no number, or the baseline is 0."""
+    if not isinstance(value, int | float) or not isinstance(baseline, int | float) or not baseline:
+        return None
+    return value / baseline
+
+
+def _measured(row: Row) -> Hashable:
+    return tuple(measured_by(row, name) for name in SWEEPABLE) + tuple(row[name] for name in MACHINE)
