@@ -14,7 +14,7 @@ import fcntl
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -252,6 +252,9 @@ def _metrics_of(samples: Sequence[Sample]) -> dict[str, Any]:
 # --- the CSV --------------------------------------------------------------------------------------------------------
 
 
+_Reader = tuple[int, str, Callable[[str], Value]]  # of one column: where it stands, its name, what reads its values
+
+
 def write_table(path: Path, rows: Iterable[Row]) -> None:
     """Write the CSV whole, or not at all."""
     text = io.StringIO()
@@ -275,7 +278,8 @@ def read_table(path: str | Path) -> tuple[Row, ...]:
             if header is None:
                 raise FileError(f"{path}: the file is empty; name a CSV that `hvt-bench sweep` wrote")
             _check_header(path, header)
-            return tuple(_row(path, reader.line_num, header, line) for line in reader if line)
+            readers = [(place, name, _reader(COLUMNS[name])) for place, name in enumerate(header) if name in COLUMNS]
+            return tuple(_row(path, reader.line_num, header, readers, line) for line in reader if line)
     except FileNotFoundError:
         raise FileError(f"{path}: there is no such file; `hvt-bench sweep` writes one") from None
     except IsADirectoryError:
@@ -294,26 +298,28 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
         raise FileError(f"{path}:1: this is no table of hvt-bench: the column '{missing[0]}' is missing")
 
 
-def _row(path: Path, line: int, header: Sequence[str], texts: Sequence[str]) -> Row:
+def _row(path: Path, line: int, header: Sequence[str], readers: Sequence[_Reader], texts: Sequence[str]) -> Row:
     if len(texts) != len(header):
         raise FileError(f"{path}:{line}: {len(texts)} values under {len(header)} columns; the line is damaged")
     values: dict[str, Value] = {}
-    for name, text in zip(header, texts, strict=True):
-        if name in COLUMNS and text:
+    for place, name, read in readers:
+        text = texts[place]
+        if text:
             try:
-                values[name] = _parse(COLUMNS[name], text)
+                values[name] = read(text)
             except ValueError:
                 kind = COLUMNS[name].kind.__name__
                 raise FileError(f"{path}:{line}: {name}: '{text}' cannot be read as {kind}") from None
     return Row(values)
 
 
-def _parse(column: Column, text: str) -> Value:
-    if column.many:
-        return tuple(column.kind(item) for item in text.split())
-    if column.kind is bool:
-        if text not in ("true", "false"):
-            raise ValueError(text)
-        return text == "true"
-    parsed: Value = column.kind(text)
-    return parsed
+def _reader(column: Column) -> Callable[[str], Value]:
+    """Return what reads a value of a column, raising ValueError where it is none."""
+    kind: Callable[[str], Any] = _flag if column.kind is bool else column.kind
+    return (lambda text: tuple(map(kind, text.split()))) if column.many else kind
+
+
+def _flag(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"

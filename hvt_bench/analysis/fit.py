@@ -116,11 +116,12 @@ def fit_rows(rows: Sequence[Row], metrics: Sequence[str] = ()) -> Fits:
             not_fitted.append(f"axis {axis}: its values are no numbers")
             continue
         on_axis = [row for row in rows if row["axis"] in (axis, None) and row["status"] != "invalid"]
+        by_network = _lines(on_axis, [name for name in network if name != axis])
+        by_both = _lines(on_axis, [name for name in (*network, *protocol) if name != axis]) if protocol else by_network
         for metric in chosen:
             if METRICS[metric] == "counted" and axis in SWEEPABLE:
                 continue  # the same at every point
-            fields = (*network, *(() if METRICS[metric] == "counted" else protocol))
-            for line, of_line in _lines(on_axis, [name for name in fields if name != axis]).items():
+            for line, of_line in (by_network if METRICS[metric] == "counted" else by_both).items():
                 found = _fit_line(line, of_line, axis, metric)
                 if isinstance(found, Fit):
                     fits.append(found)

@@ -6,11 +6,9 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
-
-from tabulate import tabulate
 
 from hvt_bench.analysis.fit import Fit, Fits
 from hvt_bench.analysis.power import CONFIDENCE
@@ -18,6 +16,7 @@ from hvt_bench.errors import RequestError, unknown
 from hvt_bench.row import csv_text
 
 _HEADERS = ("line", "axis", "metric", "at", "exponent", "interval", "off", "local exponents")
+_RIGHT = ("exponent", "off")
 
 
 def render_fits(found: Fits, form: str = "table") -> str:
@@ -41,9 +40,19 @@ def _as_table(found: Fits) -> str:
         ]
         for fit in found.fits
     ]
-    aligned = ["left", "left", "left", "left", "right", "left", "right", "left"]
-    table = tabulate(lines, _HEADERS, tablefmt="simple", colalign=aligned, disable_numparse=True)
-    return "\n".join([table, "", *_remarks(found)])
+    return "\n".join([*_aligned(lines), "", *_remarks(found)])
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table as tabulate's `simple` would; it takes five times as long, and there may be 10,000."""
+    widths = [max(map(len, cells)) for cells in zip(_HEADERS, *lines, strict=True)]
+    widths = [max(width, len(header) + 2) for width, header in zip(widths, _HEADERS, strict=True)]
+    form = "  ".join(
+        f"{{:{'>' if name in _RIGHT else '<'}{width}}}" for name, width in zip(_HEADERS, widths, strict=True)
+    )
+    rule = ["-" * width for width in widths]
+    for line in (_HEADERS, rule, *lines):
+        yield form.format(*line).rstrip()
 
 
 def _spelt(exponent: float) -> str:

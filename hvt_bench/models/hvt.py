@@ -106,7 +106,8 @@ class HVTConfig(TransformerConfig):
     @property
     def seq_lens(self) -> tuple[int, ...]:
         """Tokens that enter each block."""
-        return tuple(tokens + self.special_tokens for tokens in self.patch_lens[:-1])
+        special = self.special_tokens
+        return tuple([tokens + special for tokens in self.patch_lens[:-1]])
 
     def closed_form_macs(self) -> int:
         """Patch embedding, blocks, depthwise pooling, head."""
