@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from hvt_bench.errors import ConfigError, FieldError, RequestError, unknown
 from hvt_bench.models import FAMILIES, make_config, override, parse_fields, yaml_text
@@ -77,19 +78,21 @@ class Designs:
 
 
 def base_for(target: ModelConfig, family: str) -> ModelConfig:
-    """Return the network of `family` that has the fields of `target`, but for those that are the family's own choice.
+    """Return the network of `family` that has the sizes of `target`: its numbers, where the family has those fields.
 
-    Those are fields that the target's family does not have, or for which it has another default: the head of an HVT
-    reads the mean of the tokens, whatever that of a DeiT reads. Raises RequestError where there is no such family.
+    Another field is the target's where both families have the same default, else the family's own choice: the head of
+    an HVT reads the mean of the tokens, whatever that of a DeiT reads. Raises RequestError where there is no such
+    family or no such network.
     """
     if family not in FAMILIES:
         raise RequestError(f"--family: {unknown('family', family, FAMILIES)}")
     own = FAMILIES[family].model_fields
     known = type(target).model_fields
     shared = {
-        name: getattr(target, name)
+        name: value
         for name in known
-        if name in own and (family == target.family or own[name].default == known[name].default)
+        for value in [getattr(target, name)]
+        if name in own and (type(value) in (int, float) or family == target.family or _agree(own[name], known[name]))
     }
     return make_config(family, shared)
 
@@ -128,12 +131,11 @@ def parse_values(base: ModelConfig, vary: Sequence[str], given: Sequence[str]) -
 
 def design_name(config: ModelConfig) -> str:
     """Return what `parse_model` reads as this network: `hvt:embed_dim=192,pool_stages=4`."""
-    default = make_config(config.family, {})
-    changes = {name: value for name, value in config.fields().items() if value != getattr(default, name)}
+    changes = config.fields()
     for name in tuple(changes):
         fewer = {key: value for key, value in changes.items() if key != name}
         if _makes(config, fewer):
-            changes = fewer  # it follows from the others, as the number of heads from the width
+            changes = fewer  # a default, or it follows from the others, as the number of heads from the width
     text = ",".join(f"{name}={yaml_text(value)}" for name, value in changes.items())
     return f"{config.family}:{text}" if text else config.family
 
@@ -143,6 +145,10 @@ def _makes(config: ModelConfig, changes: Mapping[str, Any]) -> bool:
         return make_config(config.family, changes) == config
     except ConfigError:
         return False
+
+
+def _agree(own: FieldInfo, other: FieldInfo) -> bool:
+    return bool(own.default == other.default)
 
 
 def _split(text: str) -> tuple[str, str]:
