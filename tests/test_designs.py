@@ -15,7 +15,7 @@ def test_the_base_has_the_fields_of_the_target_and_the_choices_of_its_family():
     assert make_config("hvt_ti_1", {}) == TINY
     assert TINY.global_pool == "avg"
     assert base_for(parse_model("deit_tiny:num_classes=10,img_size=64"), "hvt").num_classes == 10
-    assert base_for(parse_model("hvt_s_4:pool=avg"), "hvt") == parse_model("hvt_s_4:pool=avg")
+    assert base_for(parse_model("hvt_s_4:pool=avg,checkpoint=w.pth"), "hvt") == parse_model("hvt_s_4:pool=avg")
     assert base_for(parse_model("timm:vit_tiny_patch16_224"), "hvt") == make_config("hvt", {})
 
 

@@ -95,6 +95,7 @@ def test_estimated_memory_may_be_what_is_equal():
 
 
 def test_a_target_of_others_is_counted():
+    pytest.importorskip("timm")
     found = match("timm:vit_tiny_patch16_224:depth=2", "hvt", [], ["depth=1,2,4"], 50)
     assert found.target.params == count("timm:vit_tiny_patch16_224:depth=2").params
 
@@ -124,8 +125,10 @@ def test_what_cannot_be_searched_is_a_sentence(arguments, sentence):
 
 def test_a_family_without_closed_form_is_refused(monkeypatch):
     monkeypatch.setattr("hvt_bench.models.hvt.HVTConfig.closed_form_params", lambda self: None)
-    with pytest.raises(RequestError, match=r"^family hvt has no closed form .*; families that have: "):
+    with pytest.raises(RequestError, match=r"^family hvt has no closed form .*; families that have: vit"):
         match("deit_tiny", "hvt", ["depth"])
+    with pytest.raises(RequestError, match=r"^family patchdiv has no closed form .*; families that have: vit, hvt$"):
+        match("deit_tiny", "patchdiv", ["depth"])
 
 
 def test_a_closed_form_that_is_wrong_is_noticed(paper, monkeypatch):

@@ -90,7 +90,7 @@ def base_for(target: ModelConfig, family: str) -> ModelConfig:
     known = type(target).model_fields
     shared = {
         name: value
-        for name in known
+        for name in known.keys() - {"checkpoint"}  # no other network has these weights
         for value in [getattr(target, name)]
         if name in own and (type(value) in (int, float) or family == target.family or _agree(own[name], known[name]))
     }
