@@ -16,7 +16,7 @@ from hvt_bench.table import read_table, write_table
 
 EXAMPLE = Path(__file__).parents[2] / "reports/examples/scaling_cpu/run.csv"
 ROWS = 10_000
-TARGET_S = 3.0  # with torch, which takes one to three seconds more, some five
+TARGET_S = 3.5  # with torch, which takes one to three seconds more, some five
 SEARCH = ("match", "--to", "deit_tiny", "--limit", "1")
 SEARCH_TARGET_S = 12.0  # for 194,000 combinations, of which 132,000 are networks
 
@@ -43,7 +43,7 @@ def run() -> bool:
         )
     print(
         f"insight: beyond importing torch ({torch_s:.1f} s), {ROWS:,} rows: table {table_s:.1f} s, fit {fit_s:.1f} s "
-        f"(target: at most {TARGET_S:.0f}); match among 132,090 designs {search_s:.1f} s "
+        f"(target: at most {TARGET_S:.1f}); match among 132,090 designs {search_s:.1f} s "
         f"(target: at most {SEARCH_TARGET_S:.0f})"
     )
     return max(table_s, fit_s) <= TARGET_S and search_s <= SEARCH_TARGET_S
