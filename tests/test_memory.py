@@ -1,4 +1,5 @@
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -120,7 +121,8 @@ def test_a_kernel_that_does_not_keep_the_peak_is_no_crash(proc):
 
 @pytest.mark.skipif(memory._status("VmHWM") is None, reason="Linux keeps a peak that can be reset")
 def test_after_a_reset_the_peak_is_what_is_resident_now():
-    torch.ones(64 * 2**18).sum()  # 64 MiB that come and go
+    with mmap.mmap(-1, 64 * MIB) as memory_that_goes:  # a tensor could take the place of one that went
+        memory_that_goes.write(bytes([1]) * len(memory_that_goes))
     before = memory._process_peak()
     memory._reset_process_peak()
     after = memory._process_peak()
