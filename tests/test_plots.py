@@ -195,6 +195,14 @@ def test_what_follows_the_swept_field_tells_no_lines_apart():
     assert varying_network(rows) == varying_protocol(rows) == ()
 
 
+def test_an_attention_that_follows_from_the_network_tells_no_lines_apart(figure):
+    rows = [row(), row(model="patchdiv_b12", attention="eager"), swept("depth", 6)]
+    assert varying_protocol(rows) == ()
+    assert varying_protocol([*rows, row(attention="eager")]) == ("attention",)
+    draw_scaling(rows, figure)
+    assert "attention sdpa, eager" in figure.get_supxlabel()
+
+
 def test_a_line_has_a_gap_where_a_point_was_not_measured(figure):
     oom = swept("depth", 18, **UNMEASURED, status="oom", macs=3_500_000_000)
     draw_scaling([row(), oom, swept("depth", 24), swept("depth", 6, **UNMEASURED)], figure)
@@ -226,7 +234,7 @@ def test_a_row_without_a_column_for_its_axis_is_counted_not_drawn(figure):
 def test_the_footer_says_whence_and_counts_what_is_not_drawn(draw, figure):
     rows = [*ROWS, row(batch_size=64, rounds=2), *(swept("img_size", size, **INVALID) for size in (225, 226))]
     draw(rows, figure)
-    expected = "NVIDIA H200 · float32 · batch 1, 64 · rounds 3, 2 · torch 2.13.0 · hvt-bench 0.1.0"
+    expected = "NVIDIA H200 · float32 · attention sdpa · batch 1, 64 · rounds 3, 2 · torch 2.13.0 · hvt-bench 0.1.0"
     assert footer(figure).startswith(expected)
     assert "2 invalid points not drawn" in footer(figure)
 

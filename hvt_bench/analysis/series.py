@@ -33,9 +33,16 @@ def measured_by(row: Row, name: str) -> Value:
 
 
 def varying_protocol(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Fields of the protocol in which rows differ, other than by being swept along that field."""
+    """Fields of the protocol in which rows of one model differ, other than by being swept along that field."""
+    models: dict[Value, list[Row]] = defaultdict(list)
+    for row in rows:
+        models[row["model"]].append(row)
     return tuple(
-        name for name in SWEEPABLE if len({measured_by(row, name) for row in rows if row["axis"] != name} - {None}) > 1
+        name
+        for name in SWEEPABLE
+        if any(
+            len({measured_by(row, name) for row in of if row["axis"] != name} - {None}) > 1 for of in models.values()
+        )
     )
 
 

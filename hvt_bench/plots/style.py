@@ -69,6 +69,7 @@ _STYLE: dict[Any, Any] = {
 _PROVENANCE = {
     "device_name": "{}",
     "dtype": "{}",
+    "attention": "attention {}",
     "batch_size": "batch {}",
     "rounds": "rounds {}",
     "torch_version": "torch {}",
