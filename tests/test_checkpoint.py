@@ -186,7 +186,7 @@ def test_what_holds_no_weights_is_refused(save, content, sentence):
     [
         (None, "holds an object of tests.test_checkpoint.run, which could run code"),
         (2, "holds an object of tests.test_checkpoint.run, which could run code"),
-        (4, "this is no checkpoint: Unsupported operand 149; take a file of torch.save, or .safetensors"),
+        (4, "this is no checkpoint: it is not what torch.save writes; take a file of torch.save, or .safetensors"),
     ],
 )
 def test_code_in_a_file_does_not_run(save, tmp_path, protocol, sentence):
@@ -205,8 +205,13 @@ def test_code_in_a_file_does_not_run(save, tmp_path, protocol, sentence):
     [
         ("no.pth", None, "there is no such file; a path starts at the current folder"),
         (".", None, "this is a folder; name a file in it"),
-        ("w.pth", b"name: scaling\nmodels: [hvt_s_1]\n", "this is no checkpoint: "),
-        ("w.pth", b"", "this is no checkpoint: "),
+        (
+            "w.pth",
+            b"name: scaling\nmodels: [hvt_s_1]\n",
+            "this is no checkpoint: it is not what torch.save writes; take",
+        ),
+        ("w.pth", b"", "this is no checkpoint: it is empty; take"),
+        ("w.pth", b"PK\x03\x04" + 18 * b"\0", "this is no checkpoint: it is cut short or damaged; take"),
         ("w.pth", b"PK\x05\x06" + 18 * b"\0", "this is no checkpoint: "),
         ("w.safetensors", None, "there is no such file"),
         ("w.safetensors", b"", "this is no safetensors file: its first eight bytes are not the length of a header"),
@@ -225,6 +230,14 @@ def test_what_is_no_checkpoint_is_one_sentence_with_the_name(tmp_path, monkeypat
     assert str(caught.value).startswith(f"checkpoint {name}: {sentence}")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("made", "kind"), [(torch.Tensor.to_sparse, "sparse"), (lambda weight: weight.to(torch.complex64), "complex")]
+)
+def test_weights_that_no_network_here_could_hold_are_refused(save, weights, made, kind):
+    with pytest.raises(FieldError, match=rf"norm.weight is {kind}; save it as a dense tensor of real numbers"):
+        load_checkpoint(HVT.build(), save(weights | {"norm.weight": made(weights["norm.weight"])}))
 
 
 @pytest.mark.parametrize(

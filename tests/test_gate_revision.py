@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -66,12 +67,25 @@ def test_a_change_is_found_without_a_budgets_file(nets):
     assert f"BROKEN  {nets}:make" in text[3]
     assert "macs 2,439,808, budget 1,219,904: +1,219,904 (+100.00 %)" in text[3]
     assert text[4] == "        0: macs 1,204,224 -> 2,408,448 (+1,204,224)"
-    assert text[-1] == "3 of 4 models cost what they cost at v1"
+    assert text[-1] == "2 of 4 models cost what they cost at v1; 1 new since"
     assert new.note.startswith("new since v1: macs 2,439,808; params 14,274; activations 3,296; ")
     assert f"{nets}:later: unknown name 'later'" in new.note
     assert "| `deit_tiny` | macs | 1,253,683,200 | 1,253,683,200 | 1,253,683,200 |  |" in render(
         Report(verdicts, base="v1"), "markdown"
     )
+
+
+@pytest.mark.slow
+def test_a_model_that_no_revision_can_have_is_not_new(nets, tmp_path):
+    (tmp_path / "repository" / ".git" / "info" / "exclude").write_text("made_*.py\next/\n")
+    name = f"made_{nets}"
+    Path(f"{name}.py").write_text(NETS.replace("WIDTH", "8"))
+    git("init", "--quiet", "ext")
+    Path("ext", f"sub_{nets}.py").write_text(NETS.replace("WIDTH", "8"))
+    ignored, inside = check_against([f"{name}:make", f"ext.sub_{nets}:make"], "v1")
+    assert f"code/{name}.py is ignored by git, so no revision has it" in ignored.error
+    assert f"code/ext/sub_{nets}.py is in a submodule, whose files --base does not check out" in inside.error
+    assert render(Report([ignored, inside], base="v1")).endswith("0 of 2 models cost what they cost at v1")
 
 
 @pytest.mark.slow

@@ -365,6 +365,16 @@ def test_a_model_that_nothing_is_printed_of_is_told(write):
             "model,top1\nresnet50,75\n",
             ":2: column 'model': no top-1 is printed of 'resnet50'; give it a variant's name",
         ),
+        ("model,top1\nhvt_s_4,0.75\n", ":2: column 'top1': '0.75' looks like a share; give percent, such as 75"),
+        ("model,top1\nhvt_s_4,75,5\n", ":2: more cells than the header has columns; a decimal comma?"),
+        (
+            "model,top1\nHVT-S-0,75\nhvt_s_0,76\n",
+            ":3: column 'model': 'hvt_s_0' stands in line 2 too, as hvt_s_0",
+        ),
+        (
+            "model,top1\nHVT-S-1,75\n",
+            ":2: column 'model': 'HVT-S-1' is printed of 2 networks; name one of them: hvt_s_1",
+        ),
         (b"model,top1\n\xff\xfe,75\n", ": is not a CSV: "),
         ('model,top1\n"hvt_s_4,75\n', ": is not a CSV: "),
     ],

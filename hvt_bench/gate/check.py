@@ -55,6 +55,8 @@ class Verdict:
     """What its modules cost when that was last recorded, or at another revision."""
     note: str | None = None
     """What else is to be said of it."""
+    new: bool = False
+    """Whether the revision that is the budget does not have it, so that nothing holds it."""
 
     @property
     def model(self) -> str:

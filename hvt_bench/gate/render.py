@@ -36,9 +36,10 @@ class Report:
     @property
     def summary(self) -> str:
         """Say how many models kept their budgets."""
-        kept = sum(verdict.ok for verdict in self.verdicts)
+        new = sum(verdict.ok and verdict.new for verdict in self.verdicts)
+        kept = sum(verdict.ok for verdict in self.verdicts) - new
         what = "kept their budgets" if self.path is not None else f"cost what they cost at {self.base}"
-        return f"{kept} of {plural(len(self.verdicts), 'model')} {what}"
+        return f"{kept} of {plural(len(self.verdicts), 'model')} {what}{f'; {new} new since' if new else ''}"
 
 
 def render(report: Report, form: str = "text") -> str:

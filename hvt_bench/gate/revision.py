@@ -6,6 +6,7 @@ that folder first on its path. The working tree is not touched.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -25,6 +26,7 @@ from hvt_bench.gate.check import Counts, Verdict, check_entry
 from hvt_bench.gate.forms import parse_budget
 from hvt_bench.gate.load import Budgets, Entry, Item
 from hvt_bench.models import parse_model
+from hvt_bench.models.config import ModelConfig
 
 _OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
@@ -116,11 +118,36 @@ def check_against(models: Sequence[str], revision: str, executed: bool = False) 
         verdict = check_entry(Entry(name, config, items, name), counts, {}, found.modules)
         if found.new and verdict.counted is not None:
             cost = "; ".join(f"{quantity} {getattr(verdict.counted.total, quantity):,}" for quantity in COSTS)
-            verdict = replace(verdict, note=f"new since {revision}: {cost}; {found.error}")
+            note = f"new since {revision}: {cost}; {found.error}"
+            outside = _no_revision_has(config)
+            verdict = replace(verdict, note=note, new=True, error=outside and f"{outside}; {found.error}")
         elif found.error is not None and verdict.error is None:
             verdict = replace(verdict, error=f"at {revision}: {found.error}")
         verdicts.append(verdict)
     return verdicts
+
+
+def _no_revision_has(config: ModelConfig) -> str | None:
+    """Say that a model's module is not in the repository at all, so that it is not new; None if it can be."""
+    module = str(config.fields().get("target", "")).partition(":")[0]
+    spec = importlib.util.find_spec(module) if config.outside and module != "timm" else None
+    if spec is None or spec.origin is None:
+        return None
+    file = Path(spec.origin).resolve()
+    top = Path(_git("rev-parse", "--show-toplevel", otherwise="this is no git repository")).resolve()
+    if not file.is_relative_to(top):
+        return f"{file} is not in this repository, so no revision of it has that"
+    if _says("-C", str(file.parent), "rev-parse", "--show-toplevel") != str(top):
+        return f"{file.relative_to(top)} is in a submodule, whose files --base does not check out"
+    if _says("check-ignore", str(file)):
+        return f"{file.relative_to(top)} is ignored by git, so no revision has it"
+    return None
+
+
+def _says(*arguments: str) -> str:
+    """Return what git prints; nothing where it fails."""
+    done = subprocess.run(["git", *arguments], env=_environment(), capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _read(found: dict[str, Any]) -> AtRevision:

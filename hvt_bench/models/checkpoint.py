@@ -8,6 +8,7 @@ others, and nothing is interpolated.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import warnings
 import zipfile
@@ -75,6 +76,10 @@ def _read(path: str) -> tuple[dict[str, Tensor], str | None]:
             known = ", ".join(WRAPPERS)
             raise FieldError(f"checkpoint {path}: {found}, and weights under none of {known}; save a state_dict alone")
         content = content[key]
+    for name, tensor in content.items():
+        if tensor.layout is not torch.strided or tensor.is_complex():
+            kind = "complex" if tensor.is_complex() else "sparse"
+            raise FieldError(f"checkpoint {path}: {name} is {kind}; save it as a dense tensor of real numbers")
     return _without_prefixes(content), key
 
 
@@ -98,8 +103,20 @@ def _read_pickle(file: Path) -> object:
                 "save its weights alone (the state_dict) where you trust it"
             ) from None
         raise FieldError(
-            f"checkpoint {file}: this is no checkpoint: {_short_of(text)}; take a file of torch.save, or .safetensors"
+            f"checkpoint {file}: this is no checkpoint: {_why_not(file, text)}; "
+            "take a file of torch.save, or .safetensors"
         ) from None
+
+
+def _why_not(file: Path, text: str) -> str:
+    """Return why a file cannot be read: in PyTorch's words, where those are of something in an archive of its own."""
+    with contextlib.suppress(OSError), file.open("rb") as opened:
+        start = opened.read(2)
+        if not start:
+            return "it is empty"
+        if not zipfile.is_zipfile(file):
+            return "it is cut short or damaged" if start == b"PK" else "it is not what torch.save writes"
+    return _short_of(text)
 
 
 def _in_one_line(error: Exception) -> str:

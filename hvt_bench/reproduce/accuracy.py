@@ -12,6 +12,7 @@ from hvt_bench.errors import FileError
 from hvt_bench.published import Printed, published
 
 _COLUMNS = ("model", "top1")
+_SHOWN = 4  # networks, in a message
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,44 @@ class Joined:
 def join_accuracy(path: Path, systems: Sequence[str]) -> tuple[tuple[Joined, ...], tuple[str, ...]]:
     """Join the columns `model` and `top1` of a CSV to printed rows, and return what was joined to none as sentences.
 
-    A model is named as we do (`hvt_s_1`, `hvt_s_1:num_classes=100`) or as printed (`HVT-S-1`). Other columns are left
-    alone, and lines without a top-1 too, so that a CSV of `hvt-bench sweep` will do. Raises FileError.
+    A model is named as we do (`hvt_s_1`, `hvt_s_1:num_classes=100`), or as printed (`HVT-S-1`) where that is the name
+    of one network only. Other columns are left alone, and lines without a top-1 too, so that a CSV of `hvt-bench sweep`
+    will do. Raises FileError.
     """
     own = _read(path)
     rows = [row for key in systems for row in published(key) if row.top1]
-    joined = tuple(
-        Joined(row, own[name][1]) for row in rows for name in dict.fromkeys((row.network, row.model)) if name in own
-    )
+    found: dict[str, tuple[int, float]] = {}
+    for name, (line, top1) in own.items():
+        network = _network_of(path, line, name, rows)
+        if network in found:
+            raise FileError(
+                f"{path}:{line}: column 'model': '{name}' stands in line {found[network][0]} too, as {network}"
+            )
+        found[network] = (line, top1)
+    joined = tuple(Joined(row, found[_subject(row)][1]) for row in rows if _subject(row) in found)
     known = {name for row in rows for name in (row.network, row.model) if name}
     strange = [_not_joined(path, line, name, known) for name, (line, _) in own.items() if name not in known]
     if not joined:
         raise FileError(strange[0] if strange else f"{path}: no line has a top1; give one a model")
     return joined, tuple(strange)
+
+
+def _subject(row: Printed) -> str:
+    """Return what a row is about: a network of ours, or the printed name of another."""
+    return row.network or row.model
+
+
+def _network_of(path: Path, line: int, name: str, rows: Sequence[Printed]) -> str:
+    """Return what a name is that a person gave. Raises FileError where it is printed of several networks."""
+    if any(row.network == name for row in rows):
+        return name
+    subjects = list(dict.fromkeys(_subject(row) for row in rows if row.model == name))
+    if len(subjects) > 1:
+        raise FileError(
+            f"{path}:{line}: column 'model': '{name}' is printed of {len(subjects)} networks; name one of them: "
+            f"{', '.join(subjects[:_SHOWN])}{', ...' if len(subjects) > _SHOWN else ''}"
+        )
+    return subjects[0] if subjects else name
 
 
 def _not_joined(path: Path, line: int, name: str, known: set[str]) -> str:
@@ -59,6 +85,10 @@ def _read(path: Path) -> dict[str, tuple[int, float]]:
             _check_header(path, lines.fieldnames or ())
             own: dict[str, tuple[int, float]] = {}
             for line in lines:
+                if None in line:
+                    raise FileError(
+                        f"{path}:{lines.line_num}: more cells than the header has columns; a decimal comma?"
+                    )
                 if not (line["top1"] or "").strip():
                     continue
                 name = (line["model"] or "").strip()
@@ -91,4 +121,8 @@ def _percent(path: Path, line: int, text: str) -> float:
         value = -1.0
     if not 0 <= value <= 100:
         raise FileError(f"{path}:{line}: column 'top1': '{text}' is no percentage; give a number from 0 to 100")
+    if 0 < value < 1:
+        raise FileError(
+            f"{path}:{line}: column 'top1': '{text}' looks like a share; give percent, such as {100 * value:g}"
+        )
     return value
