@@ -74,8 +74,8 @@ class WorkerCrashedError(WorkerError):
 def unknown(what: str, given: object, known: Iterable[str]) -> str:
     """Say that `given` is no `what`, and name the nearest of `known`, at most three, or, if they are few, all."""
     names = sorted(known)
-    plain = {name.lower(): name for name in names}
-    near = [f"'{plain[name]}'" for name in difflib.get_close_matches(str(given).lower(), plain, n=3, cutoff=0.6)]
+    found = difflib.get_close_matches(str(given), names, n=3, cutoff=0.6)
+    near = [f"'{name}'" for name in found or names if found or name.lower() == str(given).lower()]
     others = f"known: {', '.join(names)}" if len(names) <= MANY else f"none of the {len(names):,} known ones is near"
     hint = f"did you mean {' or '.join(near)}?" if near else others
     return f"unknown {what} '{given}'; {hint}"

@@ -67,6 +67,7 @@ def test_unknown_lists_everything_in_order_when_nothing_is_near():
 
 def test_unknown_does_not_list_what_nobody_reads():
     names = [f"name{number}" for number in range(1200)]
+    assert unknown("system", "HVT", ["hvt", "mvit", "vit"]) == "unknown system 'HVT'; did you mean 'hvt'?"
     assert unknown("model", "colour", names) == "unknown model 'colour'; none of the 1,200 known ones is near"
 
 
