@@ -109,7 +109,7 @@ def test_inputs_of_the_action_are_arguments_and_never_code(act):
 
 
 def test_models_for_the_action_stand_on_one_line_or_on_several(act):
-    (_, check), _ = act(budgets="hvt_ti_1\nmylab.nets:Net deit_tiny\n", base="main", format="text")
+    (_, check), _ = act(budgets="hvt_ti_1\nmylab:Net vit_tiny\n", base="main", format="text")
     assert check.stdout == (
-        '["-m", "hvt_bench", "check", "hvt_ti_1", "mylab.nets:Net", "deit_tiny", "--base", "main", "--format", "text"]\n'
+        '["-m", "hvt_bench", "check", "hvt_ti_1", "mylab:Net", "vit_tiny", "--base", "main", "--format", "text"]\n'
     )
