@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture
-def flops_budget(_flops_literals: Literals | None) -> FlopsBudget:
+def flops_budget(request: pytest.FixtureRequest, _flops_literals: Literals | None) -> FlopsBudget:
     """Hold a network to what it may cost: `flops_budget(model, (1, 3, 224, 224), macs="2.40G ± 1%")`.
 
     Budgets are written as in a budgets file: a whole number, "2.40G", "2.40G ± 1%", {"max": "2.5G"}; of macs, params,
@@ -38,7 +38,7 @@ def flops_budget(_flops_literals: Literals | None) -> FlopsBudget:
     """
     from hvt_bench.gate.inline import FlopsBudget
 
-    return FlopsBudget(_flops_literals)
+    return FlopsBudget(_flops_literals, request.node.nodeid)
 
 
 @pytest.fixture(scope="session")
@@ -54,10 +54,20 @@ def _flops_literals(request: pytest.FixtureRequest) -> Iterator[Literals | None]
     request.config.stash[_WRITTEN] = literals.write()
 
 
-_WRITTEN = pytest.StashKey[list[str]]()
+_WRITTEN = pytest.StashKey[tuple[list[str], list[str]]]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that leaves a budget broken, whose test could not know of the tests after it."""
+    if session.config.stash.get(_WRITTEN, ([], []))[1] and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say what was rewritten."""
-    for line in config.stash.get(_WRITTEN, []):
+    """Say what was rewritten, and what was not."""
+    written, left = config.stash.get(_WRITTEN, ([], []))
+    for line in written:
         terminalreporter.write_line(line)
+    for line in left:
+        terminalreporter.write_line(f"FAILED to update {line}", red=True)

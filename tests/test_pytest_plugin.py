@@ -76,9 +76,27 @@ def test_budgets_in_tests_hold_fail_and_are_rewritten(run, tmp_path):
     )
     assert f"{path}:13: params 1_000 -> 36" in out
     assert f"{path}:15: macs '1.00K ± 1%' -> '32 ± 1%'" in out
-    assert f"left as it is: {path}:25: macs: one literal for networks that cost 32, 40" in out
+    several = "test_cost.py::test_several"
+    assert f"FAILED to update {path}:25: macs 7 stays broken in {several}[4], {several}[5]: one literal for" in out
     assert "params 36, budget max 3: +33" in out
     assert "macs 32, budget 31: +1" in out
+
+
+@pytest.mark.slow
+def test_an_update_that_leaves_a_budget_broken_fails(run, tmp_path):
+    """Where the broken case runs first, and no later one breaks."""
+    path = tmp_path / "test_cost.py"
+    text = TESTS.partition("def test_é_broken")[0] + "@pytest" + TESTS.partition("@pytest")[2].replace("7", "32")
+    path.write_text(text.partition("def test_ceiling")[0].replace("[4, 5]", "[5, 4]"))
+    before = path.read_text()
+    line = before.splitlines().index("    flops_budget(nn.Linear(8, width), (1, 8), macs=32)") + 1
+    code, out = run("--update-budgets")
+    assert (code, "3 passed" in out) == (1, True), out
+    assert (
+        f"FAILED to update {path}:{line}: macs 32 stays broken in test_cost.py::test_several[5]: "
+        "one literal for networks that cost 40, 32" in out
+    )
+    assert path.read_text() == before
 
 
 @pytest.mark.slow

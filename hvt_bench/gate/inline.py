@@ -30,8 +30,9 @@ QUANTITIES = ("macs", "params", "activations", "train_macs", "fvcore_flops")
 class FlopsBudget:
     """Counts a network, and fails the test if it left its budgets."""
 
-    def __init__(self, literals: Literals | None = None) -> None:
+    def __init__(self, literals: Literals | None = None, case: str = "") -> None:
         self._literals = literals
+        self._case = case
         self._counts = Counts()
 
     def __call__(
@@ -59,7 +60,7 @@ class FlopsBudget:
         findings = check_items(items, counted, self._counts, {name: parse_model(name) for name in others})
         broken = [finding for finding in findings if not finding.ok]
         if self._literals is not None:
-            broken = self._literals.note(sys._getframe(1), findings)
+            broken = self._literals.note(sys._getframe(1), findings, self._case)
         if broken:
             name = model if isinstance(model, str) else type(model).__name__
             lines = "".join(f"\n  {told(finding)}" for finding in broken)
@@ -90,15 +91,28 @@ class _Place:
     quantity: str
 
 
+@dataclass(frozen=True)
+class _Noted:
+    """That a number was measured for a literal."""
+
+    ok: bool
+    """Whether the budget that stands there holds for it."""
+    case: str
+    """The test that ran."""
+
+
 class Literals:
     """The budgets that are literals in test files, and what was measured for each of them."""
 
     def __init__(self) -> None:
-        self._found: dict[_Place, dict[int, Finding]] = {}
+        self._found: dict[_Place, dict[int, _Noted]] = {}
         self._sources: dict[str, bytes] = {}
 
-    def note(self, frame: FrameType, findings: Sequence[Finding]) -> list[Finding]:
-        """Take down what was measured for each budget of the call in `frame`; return what is broken and not written."""
+    def note(self, frame: FrameType, findings: Sequence[Finding], case: str = "") -> list[Finding]:
+        """Take down what was measured for each budget of the call in `frame`; return what is broken and not written.
+
+        `case` is the test that runs.
+        """
         call = self._call(frame)
         left = []
         for finding in findings:
@@ -109,24 +123,26 @@ class Literals:
                 continue
             assert isinstance(finding.measured, int)
             alike = self._found.setdefault(place, {})
-            alike[finding.measured] = finding
+            alike[finding.measured] = _Noted(finding.ok, case)
             if len(alike) > 1 and not all(other.ok for other in alike.values()):
                 left.append(finding)  # one literal for networks, or modules, that cost different numbers
         return [finding for finding in left if not finding.ok]
 
-    def write(self) -> list[str]:
-        """Rewrite the literals whose budgets are broken; return a line for each of them."""
+    def write(self) -> tuple[list[str], list[str]]:
+        """Rewrite the literals whose budgets are broken; return a line for each, and one for each that stays broken."""
         lines: list[str] = []
+        left: list[str] = []
         for path, source in self._sources.items():
             text = source
             for place in sorted((place for place in self._found if place.path == path), reverse=True):
                 found = list(self._found[place].items())
                 where, old = f"{path}:{place.line}: {place.quantity}", self._text(place)
-                if all(finding.ok for _, finding in found):
+                if all(noted.ok for _, noted in found):
                     continue
                 if len(found) > 1:
                     numbers = ", ".join(f"{measured:,}" for measured, _ in found)
-                    lines.append(f"left as it is: {where}: one literal for networks that cost {numbers}")
+                    cases = ", ".join(dict.fromkeys(noted.case for _, noted in found if not noted.ok))
+                    left.append(f"{where} {old} stays broken in {cases}: one literal for networks that cost {numbers}")
                     continue
                 quote = old[0] if old[0] in "'\"" else ""
                 new = f"{quote}{rewritten(_unquoted(old), found[0][0])}{quote}"
@@ -136,7 +152,7 @@ class Literals:
                 if Path(path).read_bytes() != source:
                     raise FileError(f"{path}: was changed while its tests ran; run them again")
                 write_whole(Path(path).resolve(), text, "make it writable")
-        return sorted(lines)
+        return sorted(lines), sorted(left)
 
     def _call(self, frame: FrameType) -> ast.Call | None:
         """Find the call that `frame` is making in its source."""
