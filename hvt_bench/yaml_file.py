@@ -50,8 +50,7 @@ def parse_yaml(path: Path, text: str) -> YamlFile:
     Raises FileError for what is no YAML, nests deeper than MAX_DEPTH, holds aliases or a key twice.
     """
     try:
-        _refuse_bombs(path, text)
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = _Loader(path, text).get_single_node()
     except (ValueError, OverflowError):
         raise FileError(f"{path}: this is not YAML: it holds a character code that does not exist") from None
     except yaml.reader.ReaderError as error:
@@ -79,7 +78,9 @@ def parse_yaml(path: Path, text: str) -> YamlFile:
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_BYTES and path.is_file():
+        if not path.is_file() and path.exists() and not path.is_dir():
+            raise FileError(f"{path}: is a device, a pipe or a socket; name a YAML file")
+        if path.stat().st_size > MAX_BYTES:
             raise FileError(f"{path}: larger than {MAX_BYTES:,} bytes; this cannot be a sweep or budget file")
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
@@ -92,19 +93,27 @@ def _read(path: Path) -> str:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _refuse_bombs(path: Path, text: str) -> None:
-    """Walk the event stream, which costs no recursion, before anything is composed."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1 if event.start_mark else 1
+class _Loader(yaml.SafeLoader):
+    """Composes what a person wrote, and refuses bombs before they are."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        super().__init__(text)
+        self._path = path
+        self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose one node and what lies in it. Raises FileError."""
+        event = self.peek_event()
+        line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent):
-            raise FileError(f"{path}:{line}: '*{event.anchor}': aliases are not accepted; write the value out")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        if depth > MAX_DEPTH:
-            raise FileError(f"{path}:{line}: nested deeper than {MAX_DEPTH} levels")
+            raise FileError(f"{self._path}:{line}: '*{event.anchor}': aliases are not accepted; write the value out")
+        inside = isinstance(event, yaml.CollectionStartEvent)
+        if inside and self._depth == MAX_DEPTH:
+            raise FileError(f"{self._path}:{line}: nested deeper than {MAX_DEPTH} levels")
+        self._depth += inside
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._depth -= inside
+        return node
 
 
 def _value(
@@ -136,15 +145,12 @@ def _value(
 
 
 def _scalar(path: Path, node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
     try:
-        value = loader.construct_object(node, deep=True)
+        value = yaml.constructor.SafeConstructor().construct_object(node, deep=True)
     except Exception as error:  # PyYAML answers some wrong tags with KeyError, IndexError or AttributeError
         line = node.start_mark.line + 1
         problem = str(getattr(error, "problem", None) or error)
         raise FileError(f"{path}:{line}: '{str(node.value)[:60]}' cannot be read: {problem[:200]}") from None
-    finally:
-        loader.dispose()
     if surprise := surprising(node.value, value):
         raise FileError(f"{path}:{node.start_mark.line + 1}: {surprise}")
     return value

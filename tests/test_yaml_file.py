@@ -1,3 +1,6 @@
+import os
+from pathlib import Path
+
 import pytest
 
 from hvt_bench.errors import FileError
@@ -51,6 +54,14 @@ def test_a_file_is_its_data_and_the_line_of_every_key_and_item(write):
         ("axes", "depth", 0): 9,
         ("axes", "depth", 1): 10,
     }
+
+
+def test_what_is_no_regular_file_is_refused_unread(tmp_path):
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero"), Path("/dev/null")):
+        with pytest.raises(FileError, match=f"{path}: is a device, a pipe or a socket; name a YAML file"):
+            load_yaml(path)
 
 
 def test_an_error_points_at_its_place_or_at_the_nearest_above(write):
