@@ -210,6 +210,10 @@ def test_text_that_looks_like_code_is_not_run(write, tmp_path):
         ("budgets: " + "[" * 100_000, "nested deeper than 50 levels"),
         ("budgets: {deit_tiny: {macs: " + "9" * 4_000 + "}}", "no budget: it has 4,000 characters"),
         ("budgets: {deit_tiny: {macs: " + "9" * 100_000 + "}}", "cannot be read: Exceeds the limit"),
+        (
+            "budgets:\n  deit_tiny:\n    ? '" + "*a" * 1_000 + "'\n    : {macs: 1}",
+            "is no path of modules: it has 2,000 characters",
+        ),
         ("budgets: {deit_tiny: {macs: '" + "9" * 100_000 + "G'}}", "no budget: it has 100,001 characters"),
     ],
 )

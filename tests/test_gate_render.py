@@ -39,7 +39,7 @@ def test_text_names_the_modules_that_changed(report):
     assert render(report).splitlines() == [
         "ok      hvt_ti_1        macs 642,299,520",
         "BROKEN  deit_tiny       params 5,717,416, budget 5,717,417: -1 (-0.00 %); blocks.*.atn: macs: no module is "
-        "called 'blocks.*.atn'; did you mean 'blocks.9.attn' or 'blocks.8.attn' or 'blocks.7.attn'?; "
+        "called 'blocks.*.atn'; did you mean 'blocks.0-11.attn' or 'blocks.0-11.attn.qkv' or 'blocks.0-11.attn.proj'?; "
         "macs 1,253,683,200",
         "        blocks.0-11.attn.qkv: params 110,592 -> 111,168 (+576 in each of 12, +6,912 in all)",
         "BROKEN  nowhere.at:all  nowhere.at:all: there is no module 'nowhere' in the current folder or among the "
@@ -118,8 +118,8 @@ def test_markdown_has_before_after_and_a_folded_table_of_modules(report):
         "|  | model |  | budget | recorded | now | change |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: |",
         "| ❌ | `deit_tiny` | params | 5,717,417 | 5,710,504 | 5,717,416 | +6,912 (+0.12 %) |",
-        "| ❌ | `deit_tiny` | blocks.*.atn: macs: no module is called 'blocks.*.atn'; did you mean 'blocks.9.attn' or "
-        "'blocks.8.attn' or 'blocks.7.attn'? | 1 |  |  |  |",
+        "| ❌ | `deit_tiny` | blocks.*.atn: macs: no module is called 'blocks.*.atn'; did you mean 'blocks.0-11.attn' or "
+        "'blocks.0-11.attn.qkv' or 'blocks.0-11.attn.proj'? | 1 |  |  |  |",
         "| ❌ | `nowhere.at:all` | nowhere.at:all: there is no module 'nowhere' in the current folder or among the "
         "installed packages |  |  |  |  |",
         "",

@@ -158,6 +158,14 @@ def test_a_record_is_read_as_it_was_written(path):
     assert len(path.read_text().splitlines()) < 80
 
 
+def test_a_name_that_looks_like_many_is_recorded_as_it_is(path):
+    models = {"a": {"": (3, 1, 1), "branches.1-100000": (1, 1, 1), "branches.0": (1, 0, 0), "branches.1": (1, 0, 0)}}
+    path.write_text(record_text(models))
+    assert "branches.'1-100000'" in path.read_text()
+    assert "branches.0-1" in path.read_text()
+    assert read_record(path) == models
+
+
 @pytest.mark.parametrize(
     "text",
     [

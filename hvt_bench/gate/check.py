@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from hvt_bench.errors import ConfigError, HvtBenchError, unknown
 from hvt_bench.gate.changes import Change, Modules, changes, modules_of
 from hvt_bench.gate.forms import Budget, Lengths, Measured, Relation
 from hvt_bench.gate.load import Budgets, Entry, Item
-from hvt_bench.gate.paths import matching, told
+from hvt_bench.gate.paths import merged, told
+from hvt_bench.gate.patterns import matching
 from hvt_bench.metrics.complexity import Breakdown, breakdown
 from hvt_bench.metrics.estimate import estimate
 from hvt_bench.models import parse_model
@@ -151,9 +153,10 @@ def check_items(
 ) -> list[Finding]:
     """Hold what was counted against each budget; `point` is the pass whose memory has one."""
     found: list[Finding] = []
+    known = cache(lambda: merged({path: 0 for path in counted.modules if path}))
     for item in items:
         if item.pattern:
-            found += _in_modules(item, counted)
+            found += _in_modules(item, counted, known)
         elif isinstance(item.budget, Relation):
             found.append(_related(item, item.budget, counted, counts, configs))
         else:
@@ -187,13 +190,12 @@ def _related(
     return Finding(item, relation.settle(amount), measured)
 
 
-def _in_modules(item: Item, counted: Breakdown) -> list[Finding]:
-    """Return a finding for each number that the modules of a pattern have."""
+def _in_modules(item: Item, counted: Breakdown, known: Callable[[], Iterable[str]]) -> list[Finding]:
+    """Return a finding for each number that the modules of a pattern have; `known` names all there are."""
     assert isinstance(item.budget, Budget)
     paths = matching(item.pattern, counted.modules)
     if not paths:
-        known = [path for path in counted.modules if path]
-        hint = unknown("module", item.pattern, known).partition("; ")[2]
+        hint = unknown("module", item.pattern, known()).partition("; ")[2]
         return [Finding(item, item.budget, None, problem=f"no module is called '{item.pattern}'; {hint}")]
     by_number: dict[int, list[str]] = {}
     for path in paths:

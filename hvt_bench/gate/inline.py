@@ -19,6 +19,7 @@ from hvt_bench.gate.changes import COSTS
 from hvt_bench.gate.check import Counts, Finding, check_items
 from hvt_bench.gate.forms import Budget, Relation, parse_budget, rewritten
 from hvt_bench.gate.load import Item
+from hvt_bench.gate.patterns import check_pattern
 from hvt_bench.gate.render import told
 from hvt_bench.metrics.complexity import breakdown
 from hvt_bench.models import parse_model
@@ -50,6 +51,7 @@ class FlopsBudget:
         __tracebackhide__ = True
         items = [_item(quantity, value, QUANTITIES) for quantity, value in budgets.items()]
         for pattern, found in (modules or {}).items():
+            check_pattern(pattern)
             items += [_item(quantity, value, COSTS, pattern) for quantity, value in found.items()]
         if not items:
             raise TypeError(f"flops_budget needs a budget; these can have one: {', '.join(QUANTITIES)}, modules")

@@ -11,6 +11,7 @@ from hvt_bench.cards import READS, estimated_point
 from hvt_bench.errors import ConfigError, RequestError, unknown
 from hvt_bench.gate.changes import COSTS
 from hvt_bench.gate.forms import Budget, Form, Relation, parse_budget, parse_lengths
+from hvt_bench.gate.patterns import check_pattern
 from hvt_bench.models import parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.point import Point
@@ -96,6 +97,10 @@ def _items(file: YamlFile, place: Place, body: Mapping[str, Any]) -> Iterator[It
         elif key in _KEYS:
             continue
         elif isinstance(value, dict) and value:
+            try:
+                check_pattern(key)
+            except ValueError as error:
+                raise file.error(here, str(error)) from None
             for quantity, budget in value.items():
                 if quantity not in COSTS:
                     what = f"'{quantity}' cannot have a budget in a module; these can: {', '.join(COSTS)}"

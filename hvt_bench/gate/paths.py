@@ -1,4 +1,7 @@
-"""Paths of modules: patterns that name many, and many that are told as one: `blocks.0-11.attn`."""
+"""Paths of modules, many of them told as one: `blocks.0-11.attn`.
+
+A name that only looks like such a range, as a key of nn.ModuleDict may, is told in quotes: `branches.'0-11'.attn`.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,19 @@ from collections.abc import Hashable, Iterable, Mapping
 from itertools import pairwise, product
 from typing import TypeVar
 
-_NUMBER = re.compile(r"0|[1-9]\d*")
-_RANGE = re.compile(r"(\d+)-(\d+)")
+_DIGITS = "0|[1-9][0-9]{0,17}"
+_NUMBER = re.compile(_DIGITS)
+RANGE = re.compile(f"({_DIGITS})-({_DIGITS})")
+_QUOTED = re.compile(f"'+(?:{RANGE.pattern})'+")
 _MOST = 10_000  # modules that one path may stand for
-_WILD = {"**": ".*", "*": "[^.]*", "?": "[^.]"}
 
 Names = tuple[str, ...]
 V = TypeVar("V", bound=Hashable)
 
 
-def matching(pattern: str, paths: Iterable[str]) -> list[str]:
-    """Return the paths that a pattern names: `*` and `?` within one name, `**` over dots too, `[01]` one of these."""
-    pieces = re.split(r"(\*\*|\*|\?|\[\w+\])", pattern)
-    parts = [_WILD.get(piece) or (piece if piece[:1] == "[" else re.escape(piece)) for piece in pieces]
-    asked = re.compile("".join(parts))
-    return [path for path in paths if path and asked.fullmatch(path)]
-
-
 def merged(values: Mapping[str, V]) -> dict[str, V]:
     """Put paths that differ in one number and have the same value together, from the innermost number outwards."""
-    found: dict[Names, V] = {tuple(path.split(".")): value for path, value in values.items()}
+    found: dict[Names, V] = {tuple(map(_quoted, path.split("."))): value for path, value in values.items()}
     for place in reversed(range(max(map(len, found), default=0))):
         found = _merged_at(place, found)
     return {".".join(names): value for names, value in found.items()}
@@ -63,12 +59,21 @@ def _runs(numbers: Iterable[int]) -> list[list[int]]:
 def spelt_out(path: str) -> list[str]:
     """Return the paths that `merged` put together. Raises ValueError where they are too many to be meant."""
     choices = [
-        range(int(match[1]), int(match[2]) + 1) if (match := _RANGE.fullmatch(name)) else [name]
+        range(int(match[1]), int(match[2]) + 1) if (match := RANGE.fullmatch(name)) else [unquoted(name)]
         for name in path.split(".")
     ]
     if math.prod(map(len, choices)) > _MOST:
         raise ValueError(f"'{path}' stands for more than {_MOST:,} modules")
     return [".".join(map(str, chosen)) for chosen in product(*choices)]
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if RANGE.fullmatch(name) or _QUOTED.fullmatch(name) else name
+
+
+def unquoted(name: str) -> str:
+    """Return the name that was told in quotes, lest it be taken for a range; any other as it is."""
+    return name[1:-1] if _QUOTED.fullmatch(name) else name
 
 
 def told(paths: Iterable[str], most: int = 3) -> str:
