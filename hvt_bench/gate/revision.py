@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,10 +22,9 @@ from hvt_bench.gate.changes import COSTS, Modules
 from hvt_bench.gate.check import Counts, Verdict, check_entry
 from hvt_bench.gate.forms import parse_budget
 from hvt_bench.gate.load import Budgets, Entry, Item
+from hvt_bench.gate.worktree import environment, git, says, worktree
 from hvt_bench.models import parse_model
 from hvt_bench.models.config import ModelConfig
-
-_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")
 
 Spec = str | Mapping[str, Any]
 
@@ -50,18 +46,18 @@ def count_at(revision: str, models: Mapping[str, Spec], executed: bool = False) 
     Raises RequestError where there is no such revision, HvtBenchError where nothing could be counted there.
     """
     here = Path.cwd()
-    top = Path(_git("rev-parse", "--show-toplevel", otherwise=f"--base {revision}: {here} is in no git repository"))
+    top = Path(git("rev-parse", "--show-toplevel", otherwise=f"--base {revision}: {here} is in no git repository"))
     hint = "fetch it first, as with actions/checkout and fetch-depth: 0"
     if revision.startswith("-"):
         raise RequestError(f"--base {revision}: a revision is a branch, a tag or a commit")
-    commit = _git(
+    commit = git(
         "rev-parse",
         "--verify",
         "--quiet",
         f"{revision}^{{commit}}",
         otherwise=f"--base {revision}: no such one; {hint}",
     )
-    with _worktree(top, commit) as tree:
+    with worktree(top, commit) as tree:
         folder = tree / here.resolve().relative_to(top.resolve())
         answer = tree.parent / "counted.json"
         asked = {
@@ -77,7 +73,7 @@ def count_at(revision: str, models: Mapping[str, Spec], executed: bool = False) 
             [sys.executable, "-P", "-B", there.__file__],
             input=json.dumps(asked),
             cwd=folder if folder.is_dir() else tree,
-            env=_environment(),
+            env=environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -134,20 +130,14 @@ def _no_revision_has(config: ModelConfig) -> str | None:
     if spec is None or spec.origin is None:
         return None
     file = Path(spec.origin).resolve()
-    top = Path(_git("rev-parse", "--show-toplevel", otherwise="this is no git repository")).resolve()
+    top = Path(git("rev-parse", "--show-toplevel", otherwise="this is no git repository")).resolve()
     if not file.is_relative_to(top):
         return f"{file} is not in this repository, so no revision of it has that"
-    if _says("-C", str(file.parent), "rev-parse", "--show-toplevel") != str(top):
+    if says("-C", str(file.parent), "rev-parse", "--show-toplevel") != str(top):
         return f"{file.relative_to(top)} is in a submodule, whose files --base does not check out"
-    if _says("check-ignore", str(file)):
+    if says("check-ignore", str(file)):
         return f"{file.relative_to(top)} is ignored by git, so no revision has it"
     return None
-
-
-def _says(*arguments: str) -> str:
-    """Return what git prints; nothing where it fails."""
-    done = subprocess.run(["git", *arguments], env=_environment(), capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _read(found: dict[str, Any]) -> AtRevision:
@@ -162,34 +152,3 @@ def _paths(top: Path, tree: Path, folder: Path) -> list[str]:
     mapped = [tree / path.relative_to(top.resolve()) for path in inside if path.is_relative_to(top.resolve())]
     found = [path for path in (folder, *mapped, tree / "src", tree) if path.is_dir()]
     return list(dict.fromkeys(map(str, found)))
-
-
-@contextmanager
-def _worktree(top: Path, commit: str) -> Iterator[Path]:
-    """Check a commit out into a folder that is gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="hvt-bench-") as made:
-        tree = Path(made).resolve() / "tree"
-        git = ["-C", str(top), "-c", f"core.hooksPath={os.devnull}", "worktree"]
-        _git(*git, "add", "--detach", "--force", str(tree), commit, otherwise="the revision cannot be checked out")
-        try:
-            yield tree
-        finally:
-            subprocess.run(
-                ["git", *git, "remove", "--force", str(tree)], env=_environment(), capture_output=True, check=False
-            )
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment without what git tells its hooks: the repository is that of the current folder."""
-    return {key: value for key, value in os.environ.items() if key not in _OF_HOOKS}
-
-
-def _git(*arguments: str, otherwise: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], env=_environment(), capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise RequestError("--base needs git, which is not installed") from None
-    if done.returncode:
-        said = (done.stderr.strip().splitlines() or [""])[-1]
-        raise RequestError(f"{otherwise}{f' ({said})' if said else ''}")
-    return done.stdout.strip()
