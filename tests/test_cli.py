@@ -1,5 +1,6 @@
 """The command line as a person meets it: whole output, exit codes, files."""
 
+import io
 import json
 import os
 import re
@@ -637,6 +638,50 @@ def test_a_check_that_cannot_be_meant_exits_2(run, tmp_path, monkeypatch, argume
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {sentence}")
     assert (tmp_path / "b.yaml").read_text() == "budgets:\n  hvt_s_1: {macs: 1}\n"
+
+
+NOISY = """\
+import os, subprocess, sys
+from torch import nn
+
+print("imported")
+
+
+def make():
+    print("made")
+    sys.__stdout__.write("held on to\\n")
+    os.write(1, b"raw\\n")
+    subprocess.run(["echo", "child"])
+    return nn.Linear(4, 4)
+"""
+
+
+@pytest.mark.slow
+def test_what_code_of_others_prints_is_no_part_of_the_answer(tmp_path):
+    """On a console of an old code page, which has no ❌."""
+    (tmp_path / "noisy.py").write_text(NOISY)
+    (tmp_path / "b.yaml").write_text("budgets: {'noisy:make:input_shapes=[[4]]': {macs: 16 ± 1%, params: 19}}\n")
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(
+        [sys.executable, "-m", "hvt_bench", "check", "b.yaml", "--format", "markdown"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.decode().splitlines()[0] == "### FLOPs budgets: 1 model broken"
+    assert "| ❌ | `noisy:make:input_shapes=[[4]]` | params |" in done.stdout.decode()
+    assert set(done.stderr.decode().splitlines()) == {"imported", "made", "held on to", "raw", "child"}
+
+
+def test_what_a_console_cannot_show_is_a_question_mark(monkeypatch, tmp_path):
+    (tmp_path / "b.yaml").write_text("budgets: {✓×: {model: hvt_ti_1, macs: 642M ± 1%}}\n")
+    console = io.TextIOWrapper(io.BytesIO(), "cp1252")
+    monkeypatch.setattr(sys, "stdout", console)
+    with pytest.raises(SystemExit):
+        main(["check", str(tmp_path / "b.yaml")])
+    assert console.buffer.getvalue().decode("cp1252").startswith("ok      ?×  macs 642,299,520")
 
 
 # --- the whole ------------------------------------------------------------------------------------------------------

@@ -118,8 +118,8 @@ def test_markdown_has_before_after_and_a_folded_table_of_modules(report):
         "|  | model |  | budget | recorded | now | change |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: |",
         "| ❌ | `deit_tiny` | params | 5,717,417 | 5,710,504 | 5,717,416 | +6,912 (+0.12 %) |",
-        "| ❌ | `deit_tiny` | blocks.*.atn: macs: no module is called 'blocks.*.atn'; did you mean 'blocks.0-11.attn' or "
-        "'blocks.0-11.attn.qkv' or 'blocks.0-11.attn.proj'? | 1 |  |  |  |",
+        "| ❌ | `deit_tiny` | blocks.*.atn: macs: no module is called 'blocks.*.atn'; did you mean 'blocks.0-11.attn' "
+        "or 'blocks.0-11.attn.qkv' or 'blocks.0-11.attn.proj'? | 1 |  |  |  |",
         "| ❌ | `nowhere.at:all` | nowhere.at:all: there is no module 'nowhere' in the current folder or among the "
         "installed packages |  |  |  |  |",
         "",

@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs: `hvt-bench --help` loads neithe
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ app = typer.Typer(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit 0 if all is well, 1 if something failed, 2 if the request was wrong."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a console of an old code page has no ❌
     try:
         with answering_ctrl_c(_stop):
             app(arguments)

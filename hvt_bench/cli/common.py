@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from typing import Annotated
 
 import typer
@@ -13,6 +15,24 @@ STOPPED = 130  # exit code of a program that Ctrl-C ended
 Executed = Annotated[
     bool, typer.Option("--executed", help="Count a network whose cost depends on its image by running it on one.")
 ]
+
+
+@contextmanager
+def prints_aside() -> Iterator[None]:
+    """Send what code of others prints to stderr, its subprocesses included: stdout is for the answer alone."""
+    with redirect_stdout(sys.stderr):
+        if sys.__stdout__ is None or sys.__stderr__ is None:  # one of them is closed, and its number may be another's
+            yield
+            return
+        sys.__stdout__.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+        try:
+            yield
+        finally:
+            sys.__stdout__.flush()
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 @contextmanager

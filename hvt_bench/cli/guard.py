@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvt_bench.cli.common import Executed
+from hvt_bench.cli.common import Executed, prints_aside
 from hvt_bench.errors import RequestError
 
 if TYPE_CHECKING:
@@ -36,26 +36,22 @@ def check(
     Example: hvt-bench check sweeps/budgets.yaml
     """
     from hvt_bench.gate.render import check_format, render
-    from hvt_bench.gate.revision import check_against
-    from hvt_bench.gate.update import write_first
 
     check_format(form)
     if (update or init) and (form != "text" or base is not None):
         raise RequestError("--format and --base are for a check; --update and --init print what they change")
     if update and init:
         raise RequestError("--update is for models that the file has and --init for new ones; give one of them")
-    if base is not None and not _is_file(what[0]):
-        from hvt_bench.gate.render import Report
-
-        report = Report(check_against(what, base, executed), base=base)
-    elif len(what) > 1:
+    alone = base is not None and not _is_file(what[0])
+    if len(what) > 1 and not alone:
         raise RequestError(f"'{what[1]}': one budgets file is checked; models are named with --base REVISION")
-    elif init:
-        typer.echo(write_first(Path(what[0]), init, executed))
+    if init or update:
+        _write(Path(what[0]), init, executed)
         return
-    else:
-        report = _check_file(Path(what[0]), executed, base, update)
-    typer.echo(render(report, form))
+    with prints_aside():
+        report = _against(what, str(base), executed) if alone else _check_file(Path(what[0]), executed, base)
+    said = render(report, form)
+    typer.echo(said if form == "text" else said.encode())  # what programs read is UTF-8 wherever it is printed
     if not report.ok:
         raise typer.Exit(1)
 
@@ -64,23 +60,41 @@ def _is_file(name: str) -> bool:
     return name.endswith((".yaml", ".yml")) or Path(name).is_file()
 
 
-def _check_file(path: Path, executed: bool, base: str | None, update: bool) -> Report:
+def _against(models: list[str], base: str, executed: bool) -> Report:
+    from hvt_bench.gate.render import Report
+    from hvt_bench.gate.revision import check_against
+
+    return Report(check_against(models, base, executed), base=base)
+
+
+def _check_file(path: Path, executed: bool, base: str | None) -> Report:
     from hvt_bench.gate.check import check_budgets
     from hvt_bench.gate.load import load_budgets
     from hvt_bench.gate.recorded import path_of, read_record
     from hvt_bench.gate.render import Report
     from hvt_bench.gate.revision import before_and_notes
-    from hvt_bench.gate.update import write_update
 
     budgets = load_budgets(path)
-    if base is not None:
-        before, notes = before_and_notes(budgets, base, executed)
-        return Report(check_budgets(budgets, executed, before, notes), path, base)
-    verdicts = check_budgets(budgets, executed, read_record(path_of(path)))
-    if not update:
-        return Report(verdicts, path)
-    changed, left = write_update(budgets, verdicts)
+    if base is None:
+        return Report(check_budgets(budgets, executed, read_record(path_of(path))), path)
+    before, notes = before_and_notes(budgets, base, executed)
+    return Report(check_budgets(budgets, executed, before, notes), path, base)
+
+
+def _write(path: Path, init: list[str] | None, executed: bool) -> None:
+    from hvt_bench.gate.check import check_budgets
+    from hvt_bench.gate.load import load_budgets
+    from hvt_bench.gate.update import write_first, write_update
+
+    left: tuple[str, ...] = ()
+    with prints_aside():
+        if init:
+            changed = write_first(path, init, executed)
+        else:
+            budgets = load_budgets(path)
+            changed, left = write_update(budgets, check_budgets(budgets, executed))
     typer.echo(changed or "nothing to update")
     for sentence in left:
         typer.echo(f"left as it is: {sentence}", err=True)
-    raise typer.Exit(1 if left else 0)
+    if left:
+        raise typer.Exit(1)
