@@ -12,13 +12,13 @@ from hvt_bench.gate.worktree import worktree
 from tests.test_gate_revision import git
 
 HOLDS = """\
-import subprocess, sys
+import time
 from pathlib import Path
 from hvt_bench.gate.worktree import worktree
 
 with worktree(Path.cwd(), "HEAD") as tree:
     print(tree, flush=True)
-    subprocess.run(["sleep", "60"])
+    time.sleep(60)
 """
 
 
@@ -48,14 +48,15 @@ def holder(top):
     assert (tree / "a.txt").exists()
     yield process, tree
     process.kill()
-    process.communicate()
+    process.wait()
+    process.stdout.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_it_is_gone_when_a_signal_ends_the_process(holder, number):
     process, tree = holder
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.wait(60)
     assert process.returncode == -number
     assert not tree.parent.exists()
 
@@ -65,7 +66,7 @@ def test_that_of_a_process_that_was_killed_is_gone_at_the_next_run(holder, top):
     with worktree(top, "HEAD") as other:
         assert trees() == {top, tree, other}  # that of a process that lives is left alone
     process.kill()
-    process.communicate()
+    process.wait()
     with worktree(top, "HEAD") as other:
         assert trees() == {top, other}
     assert not tree.parent.exists()
