@@ -39,13 +39,13 @@ class YamlFile:
         return FileError(f"{self.path}:{self.lines.get(place, 1)}: {sentence}")
 
 
-def load_yaml(path: Path) -> YamlFile:
+def load_yaml(path: Path, empty: bool = False) -> YamlFile:
     """Read a YAML file that holds a mapping. Raises FileError, as `parse_yaml` does, and for what cannot be read."""
-    return parse_yaml(path, _read(path))
+    return parse_yaml(path, _read(path), empty)
 
 
-def parse_yaml(path: Path, text: str) -> YamlFile:
-    """Read `text` as what the file at `path` holds: a mapping.
+def parse_yaml(path: Path, text: str, empty: bool = False) -> YamlFile:
+    """Read `text` as what the file at `path` holds: a mapping; or, if it may be `empty`, nothing.
 
     Raises FileError for what is no YAML, nests deeper than MAX_DEPTH, holds aliases or a key twice.
     """
@@ -66,6 +66,8 @@ def parse_yaml(path: Path, text: str) -> YamlFile:
         if "alias" in (getattr(error, "context", None) or ""):
             problem += "; text that begins with '*' needs quotes"
         raise FileError(f"{path}:{line}: this is not YAML: {problem}") from None
+    if empty and (root is None or root.value == ""):
+        return YamlFile(path, {}, {}, text)
     if root is None:
         raise FileError(f"{path}: the file is empty; sweeps/smoke.yaml shows what a small one looks like")
     lines: dict[Place, int] = {}

@@ -235,6 +235,7 @@ def test_a_huge_file_is_refused_unread(tmp_path):
     [
         ("budget: {}\n", 1, "unknown key 'budget'; did you mean 'budgets'?"),
         ("budgets: {}\n", 1, "budgets: {} does not fit: should not be empty"),
+        ("# nothing yet\n", 1, "budgets: None does not fit: should not be empty; hvt-bench check "),
         ("budgets:\n  hvt_s_1: {}\n", 2, "hvt_s_1: {} does not fit: should not be empty"),
         (
             "budgets:\n  hvt_s_9: {macs: 1}\n",

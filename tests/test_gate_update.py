@@ -133,10 +133,68 @@ def test_a_model_is_not_added_twice_nor_where_it_does_not_fit(path):
     path.write_text("budgets:\n  hvt_ti_1: {macs: 1}\n")
     with pytest.raises(FileError, match=r":2: hvt_ti_1 has a budget already; --update takes new numbers on"):
         write_first(path, ["hvt_ti_1"])
-    path.write_text("budgets: {hvt_ti_1: {macs: 1}}\n")
-    with pytest.raises(FileError, match="cannot be added to, the way it is laid out; add these lines:"):
+    path.write_text("budgets:\n  hvt_ti_1: {macs: 1}\n...\n")
+    with pytest.raises(FileError, match="cannot be added to, the way it is laid out; add these lines:\n  deit_tiny:\n"):
         write_first(path, ["deit_tiny"])
-    assert path.read_text() == "budgets: {hvt_ti_1: {macs: 1}}\n"
+    assert path.read_text() == "budgets:\n  hvt_ti_1: {macs: 1}\n...\n"
+
+
+LINES = "  deit_tiny:\n    macs: 1253683200\n    params: 5717416\n    activations: 5974636\n"
+IN_BRACES = "deit_tiny: {macs: 1253683200, params: 5717416, activations: 5974636}"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "\nbudgets:\n" + LINES),
+        ("# mine\n\n# too", "# mine\n\n# too\nbudgets:\n" + LINES),
+        ("---\n", "---\nbudgets:\n" + LINES),
+        ("budgets:", "budgets:\n" + LINES),
+        ("# mine\nbudgets:   # here\n  # and here\n", "# mine\nbudgets:   # here\n  # and here\n" + LINES),
+        ("budgets: {}\n", "budgets:\n" + LINES),
+        ("budgets: null # here\n", "budgets: # here\n" + LINES),
+        ("budgets: {hvt_ti_1: {macs: 1}} # here\n", f"budgets: {{hvt_ti_1: {{macs: 1}}, {IN_BRACES}}} # here\n"),
+        (
+            "{budgets: {\n  hvt_ti_1: {macs: 1}, # one,\n}}",
+            f"{{budgets: {{\n  hvt_ti_1: {{macs: 1}}, {IN_BRACES}, # one,\n}}}}",
+        ),
+    ],
+)
+def test_a_model_is_added_however_the_file_is_laid_out(path, before, after):
+    path.write_text(before)
+    write_first(path, ["deit_tiny"])
+    assert path.read_text().endswith(after)
+    assert path.read_text().startswith(before[:5])
+    assert load_budgets(path).entries[-1].name == "deit_tiny"
+
+
+def test_a_name_in_braces_has_quotes_where_it_needs_them(path, module):
+    path.write_text("budgets: {hvt_ti_1: {macs: 1}}\n")
+    write_first(path, [f"{module}:Pair:input_shapes=[[4], [6]]"])
+    assert f', "{module}:Pair:input_shapes=[[4], [6]]": {{macs: 20,' in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("0x10", "5735656"),
+        ("+5", "5735656"),
+        ("!!int 5  # mine", "!!int 5735656  # mine"),
+        ("&here !!str '1.00M ± 1%'", "&here !!str '5.74M ± 1%'"),
+        ('"1.00M \\xb1 1%"', '"5.74M ± 1%"'),
+    ],
+)
+def test_a_number_is_rewritten_however_it_is_spelt(path, before, after):
+    path.write_text(f"budgets:\n  hvt_ti_1:\n    params: {before}\n")
+    assert updated(*checked(path)).text == f"budgets:\n  hvt_ti_1:\n    params: {after}\n"
+
+
+@pytest.mark.parametrize("text", ["|\n      5.00M\n", ">-\n      5.00M\n", "'5.00M\n      ± 1%'\n"])
+def test_text_of_several_lines_is_left_and_told(path, text):
+    path.write_text(f"budgets:\n  hvt_ti_1:\n    params: {text}")
+    update = updated(*checked(path))
+    assert update.text == path.read_text()
+    assert update.left == ("hvt_ti_1: params: now 5,735,656; text of several lines is not rewritten: write it on one",)
 
 
 def test_a_file_that_cannot_be_written_is_a_sentence(path, monkeypatch):

@@ -60,7 +60,7 @@ class Budgets:
 
 def load_budgets(path: str | Path) -> Budgets:
     """Read a budgets file. Raises FileError, naming file, line, key and value, for what cannot be one."""
-    return read_budgets(load_yaml(Path(path)))
+    return read_budgets(load_yaml(Path(path), empty=True))
 
 
 def read_budgets(file: YamlFile) -> Budgets:
@@ -70,7 +70,8 @@ def read_budgets(file: YamlFile) -> Budgets:
             raise file.error((key,), unknown("key", key, ["budgets"]))
     models = file.data.get("budgets")
     if not isinstance(models, dict) or not models:
-        raise file.error(("budgets",), _no_mapping("budgets", models))
+        first = f"; hvt-bench check {file.path} --init MODEL adds the first" if not models else ""
+        raise file.error(("budgets",), _no_mapping("budgets", models) + first)
     return Budgets(file, tuple(_entry(file, name, body) for name, body in models.items()))
 
 

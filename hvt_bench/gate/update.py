@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,12 @@ from hvt_bench.errors import FileError
 from hvt_bench.files import write_whole
 from hvt_bench.gate.changes import COSTS, Modules
 from hvt_bench.gate.check import Finding, Verdict, models_counted
-from hvt_bench.gate.forms import Lengths, rewritten
-from hvt_bench.gate.load import Budgets, load_budgets, read_budgets
+from hvt_bench.gate.forms import Budget, Lengths, rewritten
+from hvt_bench.gate.load import Budgets, read_budgets
 from hvt_bench.gate.recorded import path_of, read_record, record_text
 from hvt_bench.metrics.complexity import breakdown
 from hvt_bench.models import parse_model
-from hvt_bench.yaml_file import Place, YamlFile, parse_yaml
+from hvt_bench.yaml_file import Place, YamlFile, load_yaml, parse_yaml
 
 NEXT = "make it writable, or copy the file to another folder"
 HEAD = """\
@@ -83,11 +84,15 @@ def _rewritten(old: str, found: Sequence[Finding]) -> str | ValueError:
         if not old.startswith("["):
             return ValueError(f"write it as [a, b, ...] to have it updated; now {' '.join(map(str, measured))}")
         return f"[{', '.join(map(str, measured))}]"
-    quote = old[0] if old[:1] in ("'", '"') else ""
-    new = rewritten(old.strip(quote) if quote else old, measured)
-    if new is None:
+    budget = found[0].budget
+    if not isinstance(budget, Budget) or budget.centre is None:
         return ValueError(f"now {measured:,}; a ceiling is somebody's decision: change it by hand")
-    return f"{quote}{new}{quote}"
+    tags, plain = re.fullmatch(r"((?:[!&]\S*\s+)*)(.*)", old, re.DOTALL).groups()  # type: ignore[union-attr]
+    if plain[:1] in ("|", ">") or "\n" in plain:
+        return ValueError(f"now {measured:,}; text of several lines is not rewritten: write it on one")
+    quote = plain[0] if plain[:1] in ("'", '"') else ""
+    new = rewritten(plain.strip(quote) if quote else plain, measured) or rewritten(budget.text, measured)
+    return f"{tags}{quote}{new}{quote}"
 
 
 def write_update(budgets: Budgets, verdicts: Sequence[Verdict]) -> tuple[str, tuple[str, ...]]:
@@ -110,41 +115,71 @@ def write_first(path: Path, models: Sequence[str], executed: bool = False) -> st
     Raises FileError where the file has such a model, or cannot be added to; ConfigError or CountError where a model
     cannot be built or counted. Nothing is written then.
     """
-    file, names = YamlFile(path, {}, {}, ""), set()
+    file, names, added = YamlFile(path, {}, {}, ""), set(), {}
     if path.exists():
-        budgets = load_budgets(path)
-        file, names = budgets.file, {entry.name for entry in budgets.entries}
+        file = load_yaml(path, empty=True)
+        names = {entry.name for entry in read_budgets(file).entries} if _has_models(file) else set()
     record: dict[str, Modules] = dict(read_record(path_of(path)))
-    text, indent, end = file.text, _indent(file), "\r\n" if "\r\n" in file.text else "\n"
-    text = (text if not text or text.endswith("\n") else text + end) or HEAD.format(name=path)
     for model in models:
         if model in names:
             raise file.error(("budgets", model), f"{model} has a budget already; --update takes new numbers on")
         names.add(model)
         counted = breakdown(parse_model(model), executed=executed)
         record[model] = {name: (cost.macs, cost.params, cost.activations) for name, cost in counted.modules.items()}
-        lines = [f"{indent}{_key(model)}:", *(f"{indent}  {key}: {getattr(counted.total, key)}" for key in COSTS)]
-        text += "".join(f"{line}{end}" for line in lines)
+        added[model] = {key: getattr(counted.total, key) for key in COSTS}
+    text = _with_models(file, added)
     try:
         read_budgets(parse_yaml(path, text))
     except FileError:
-        raise FileError(f"{path}: cannot be added to, the way it is laid out; add these lines:\n{text}") from None
+        raise FileError(
+            f"{path}: cannot be added to, the way it is laid out; add these lines:\n{_lines(added)}"
+        ) from None
     return _write(file, text, record)
 
 
-def _indent(file: YamlFile) -> str:
-    """Return what stands before the first model of a file."""
-    if not file.text:
-        return "  "
-    first = next(iter(file.data["budgets"]))
-    line = file.text.splitlines()[file.lines["budgets", first] - 1]
-    return line[: len(line) - len(line.lstrip())]
+def _has_models(file: YamlFile) -> bool:
+    """Say whether a file has more than the bare key `budgets`, if that."""
+    return bool(set(file.data) - {"budgets"} or file.data.get("budgets"))
 
 
-def _key(name: str) -> str:
-    """Return a model's name as a key of YAML, in quotes if it needs them."""
+def _with_models(file: YamlFile, added: Mapping[str, Mapping[str, int]]) -> str:
+    """Return the text of a file with more models, laid out as the others are."""
+    text, end = file.text, "\r\n" if "\r\n" in file.text else "\n"
+    if not file.data:
+        head = ["budgets:"] if text.strip() else HEAD.format(name=file.path).splitlines()
+        return _ended(text, end) + "".join(f"{line}{end}" for line in head) + _lines(added, end=end)
+    start, stop = file.spans["budgets",]
+    models = file.data["budgets"]
+    if not models:  # a bare key, or a mapping of nothing behind it
+        return _ended(text[:start].rstrip(" ") + text[stop:], end) + _lines(added, end=end)
+    last = file.spans["budgets", list(models)[-1]][1]
+    if text[start] == "{":
+        inner = "".join(f", {_key(name, flow=True)}: {{{_inline(costs)}}}" for name, costs in added.items())
+        return text[:last] + inner + text[last:]
+    line = text.splitlines()[file.lines["budgets", next(iter(models))] - 1]
+    return _ended(text, end) + _lines(added, line[: len(line) - len(line.lstrip())], end)
+
+
+def _ended(text: str, end: str) -> str:
+    return text if not text or text.endswith("\n") else text + end
+
+
+def _lines(added: Mapping[str, Mapping[str, int]], indent: str = "  ", end: str = "\n") -> str:
+    """Return models as lines of a budgets file."""
+    lines = []
+    for name, costs in added.items():
+        lines += [f"{indent}{_key(name)}:", *(f"{indent}  {key}: {cost}" for key, cost in costs.items())]
+    return "".join(f"{line}{end}" for line in lines)
+
+
+def _inline(costs: Mapping[str, int]) -> str:
+    return ", ".join(f"{key}: {cost}" for key, cost in costs.items())
+
+
+def _key(name: str, flow: bool = False) -> str:
+    """Return a model's name as a key of YAML, in quotes if it needs them, as more do in braces."""
     try:
-        plain = yaml.safe_load(f"{name}: 1") == {name: 1}
+        plain = yaml.safe_load(f"{{{name}: 1}}" if flow else f"{name}: 1") == {name: 1}
     except yaml.YAMLError:
         plain = False
     return name if plain else json.dumps(name)
