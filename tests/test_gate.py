@@ -118,6 +118,22 @@ def test_a_pattern_that_names_no_module_is_broken(check):
     assert findings([verdict])[0].startswith("blocks.*.atn: macs: no module is called 'blocks.*.atn'; did you mean ")
 
 
+def test_a_module_may_be_called_as_a_key(check, tmp_path, module):
+    (tmp_path / "named.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.model, self.protocol, self.macs = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)\n\n"
+        "    def forward(self, x):\n        return self.macs(self.protocol(self.model(x)))\n"
+    )
+    (verdict,) = check(
+        "budgets:\n  'named:Net:input_shapes=[[4]]':\n    model: {macs: 16}\n    protocol: {macs: 16}\n"
+        "    macs: {params: 20}\n    params: 60\n"
+    )
+    assert findings([verdict]) == ["model: macs 16", "protocol: macs 16", "macs: params 20", "params 60"]
+    assert verdict.ok
+    (verdict,) = check("budgets: {a: {model: {target: 'named:Net', input_shapes: [[4]]}, '[m]odel': {macs: 16}}}")
+    assert verdict.ok
+
+
 def test_a_relation_may_name_a_model_of_the_file_or_any_other(check):
     text = (
         "budgets:\n  small: {model: 'hvt:depth=2', macs: <= 0.3 x big}\n"
@@ -156,7 +172,10 @@ budgets:
 
 def test_what_is_not_known_of_a_network_cannot_keep_a_budget(check, module):
     (verdict,) = check(f"budgets: {{'{module}:Net': {{seq_lens: [1]}}}}\n")
-    assert findings([verdict]) == ["seq_lens of this network is not known"]
+    assert findings([verdict]) == [
+        "seq_lens of this network is not known: only the families here say which modules are blocks; "
+        "activations have a budget everywhere"
+    ]
     assert not verdict.ok
 
 
@@ -257,6 +276,12 @@ def test_a_huge_file_is_refused_unread(tmp_path):
         ),
         ("budgets:\n  hvt_s_1:\n    head: {macs: <= 2 x deit_tiny}\n", 3, "macs: a relation is of macs, params,"),
         ("budgets:\n  hvt_s_1:\n    macs: <= 2 x deit_tinny\n", 3, "macs: unknown model 'deit_tinny'; did you mean"),
+        ("budgets:\n  hvt_s_1:\n    macs: <= 2 x hvt_s_1\n", 3, "macs: hvt_s_1 is this model itself; a relation is to"),
+        (
+            "budgets:\n  hvt_s_1: {params: 22.1M}\n  a:\n    model: {variant: hvt_s_1}\n    macs: <= 2 x hvt_s_1\n",
+            5,
+            "macs: hvt_s_1 is this model itself; a relation is to another one",
+        ),
         ("budgets:\n  hvt_s_1:\n    seq_lens: 196\n", 3, "seq_lens: 196 does not fit: should be the tokens that enter"),
         ("budgets:\n  hvt_s_1:\n    estimated_memory_mib: 88.7\n", 3, "estimated_memory_mib: an estimate needs a tol"),
         ("budgets:\n  hvt_s_1:\n    model: hvt_s_1\n", 2, "hvt_s_1 has no budget; these can have one: macs, params"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
@@ -64,6 +65,38 @@ def test_annotations_of_github_are_read_back_whole(report):
         "params 5,717,416, budget 5,717,417: -1 (-0.00 %)",
         "blocks.0-11.attn.qkv: params 110,592 -> 111,168 (+576 in each of 12, +6,912 in all)",
     ]
+
+
+def test_the_file_of_an_annotation_is_told_from_the_top_of_the_repository(report, tmp_path, monkeypatch):
+    top = tmp_path / "top"
+    (top / "ci").mkdir(parents=True)
+    monkeypatch.chdir(top / "ci")
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+
+    def file_of(path):
+        return re.search("file=([^,]*),", render(Report(report.verdicts, Path(path)), "github"))[1]
+
+    assert file_of("b.yaml") == "b.yaml"
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    assert (file_of("b.yaml"), file_of("/b.yaml")) == ("top/ci/b.yaml", "/b.yaml")
+    (top / ".git").touch()  # as in a worktree
+    assert (file_of("b.yaml"), file_of("../b.yaml"), file_of(top / "b.yaml")) == ("ci/b.yaml", "b.yaml", "b.yaml")
+
+
+def test_a_model_that_nothing_holds_is_told_as_new(report):
+    new = replace(report.verdicts[1], new=True, note="new since v1: macs 642,299,520")
+    told = Report([new], base="v1")
+    assert render(told) == (
+        "new     hvt_ti_1  macs 642,299,520; new since v1: macs 642,299,520\n"
+        "0 of 1 model cost what they cost at v1; 1 new since"
+    )
+    assert render(told, "github").splitlines()[0] == (
+        "::warning title=hvt_ti_1 is new%2C and held to nothing::new since v1: macs 642,299,520"
+    )
+    assert "| `hvt_ti_1` | new since v1: macs 642,299,520 |" in render(told, "markdown")
+    assert json.loads(render(told, "json"))["models"][0]["new"]
+    case = ElementTree.fromstring(render(told, "junit"))[0][0]
+    assert [(child.tag, child.text) for child in case] == [("system-out", new.note)]
 
 
 def test_junit_has_a_case_for_each_model(report):

@@ -138,6 +138,11 @@ def test_the_message_is_readable():
     ]
 
 
+def test_a_relation_to_itself_is_refused():
+    with pytest.raises(ValueError, match="flops_budget: hvt_s_1 is this model itself; a relation is to another one"):
+        FlopsBudget()("hvt_s_1", macs="<= 1 x hvt_s_1")
+
+
 def test_a_relation_counts_the_other_model_too():
     FlopsBudget()("hvt_s_1", macs="<= 0.53 x deit_small")
     with pytest.raises(AssertionError, match=r"<= 0\.52 x deit_small"):

@@ -18,6 +18,7 @@ from hvt_bench.models import parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.point import Point
 
+ITSELF = "{} is this model itself; a relation is to another one"
 MOST_CHANGES = 3  # modules that are named for each broken budget
 
 
@@ -122,11 +123,15 @@ def check_budgets(
     configs = {entry.name: entry.config for entry in budgets.entries}
     for entry in budgets.entries:
         for item in entry.items:
-            if isinstance(item.budget, Relation) and item.budget.other not in configs:
-                try:
-                    configs[item.budget.other] = parse_model(item.budget.other)
-                except ConfigError as error:
-                    raise budgets.file.error(item.place, f"{item.quantity}: {error}") from None
+            if not isinstance(item.budget, Relation):
+                continue
+            other = item.budget.other
+            try:
+                configs[other] = configs.get(other) or parse_model(other)
+            except ConfigError as error:
+                raise budgets.file.error(item.place, f"{item.quantity}: {error}") from None
+            if configs[other] == entry.config:
+                raise budgets.file.error(item.place, f"{item.quantity}: {ITSELF.format(other)}")
     counts = Counts(executed)
     verdicts = [check_entry(entry, counts, configs, (before or {}).get(entry.name)) for entry in budgets.entries]
     return [replace(verdict, note=(notes or {}).get(verdict.model)) for verdict in verdicts]
@@ -173,6 +178,8 @@ def _of_the_whole(item: Item, budget: Budget | Lengths, counted: Breakdown, poin
             return Finding(item, budget, None, problem=str(error))
     measured = getattr(counted.total, item.quantity)
     problem = None if measured is not None else f"{item.quantity} of this network is not known"
+    if item.quantity == "seq_lens" and problem is not None:
+        problem += ": only the families here say which modules are blocks; activations have a budget everywhere"
     return Finding(item, budget, measured, problem=problem)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hvt_bench.errors import FileError, unknown
 from hvt_bench.files import write_whole
 from hvt_bench.gate.changes import COSTS
-from hvt_bench.gate.check import Counts, Finding, check_items
+from hvt_bench.gate.check import ITSELF, Counts, Finding, check_items
 from hvt_bench.gate.forms import Budget, Relation, parse_budget, rewritten
 from hvt_bench.gate.load import Item
 from hvt_bench.gate.patterns import check_pattern
@@ -55,11 +55,17 @@ class FlopsBudget:
             items += [_item(quantity, value, COSTS, pattern) for quantity, value in found.items()]
         if not items:
             raise TypeError(f"flops_budget needs a budget; these can have one: {', '.join(QUANTITIES)}, modules")
+        others = {
+            item.budget.other: parse_model(item.budget.other) for item in items if isinstance(item.budget, Relation)
+        }
+        own = parse_model(model) if isinstance(model, str) else model
+        for name, config in others.items():
+            if config == own:
+                raise ValueError(f"flops_budget: {ITSELF.format(name)}")
         counted = breakdown(
             model, *(x if isinstance(x, Tensor) else torch.empty(tuple(x), device="meta") for x in inputs)
         )
-        others = [item.budget.other for item in items if isinstance(item.budget, Relation)]
-        findings = check_items(items, counted, self._counts, {name: parse_model(name) for name in others})
+        findings = check_items(items, counted, self._counts, others)
         broken = [finding for finding in findings if not finding.ok]
         if self._literals is not None:
             broken = self._literals.note(sys._getframe(1), findings, self._case)

@@ -79,23 +79,24 @@ def _entry(file: YamlFile, name: str, body: object) -> Entry:
     place: Place = ("budgets", name)
     if not isinstance(body, dict) or not body:
         raise file.error(place, _no_mapping(name, body))
-    spec = body.get("model", name)
+    own = {key: value for key, value in body.items() if not _is_of_modules(value)}
+    spec = own.get("model", name)
     try:
         config = parse_model(spec)
     except ConfigError as error:
-        raise file.error((*place, "model") if "model" in body else place, str(error)) from None
+        raise file.error((*place, "model") if "model" in own else place, str(error)) from None
     items = tuple(_items(file, place, body))
     if not items:
         raise file.error(place, f"{name} has no budget; these can have one: {', '.join(QUANTITIES)}")
-    return Entry(name, config, items, spec, _point(file, place, config, body, items), file.lines[place])
+    return Entry(name, config, items, spec, _point(file, place, config, own, items), file.lines[place])
 
 
 def _items(file: YamlFile, place: Place, body: Mapping[str, Any]) -> Iterator[Item]:
     for key, value in body.items():
         here = (*place, key)
-        if key in QUANTITIES:
+        if key in QUANTITIES and not _is_of_modules(value):
             yield _item(file, here, key, value)
-        elif key in _KEYS:
+        elif key in _KEYS and not _is_of_modules(value):
             continue
         elif isinstance(value, dict) and value:
             try:
@@ -144,6 +145,11 @@ def _point(
         return estimated_point(str(place[-1]), config, protocol)
     except RequestError as error:
         raise file.error(here, f"protocol: {error}") from None
+
+
+def _is_of_modules(value: object) -> bool:
+    """Say whether a value holds budgets of modules, whatever the key: a module may be called `model`."""
+    return isinstance(value, dict) and bool(value) and value.keys() <= set(COSTS)
 
 
 def _no_mapping(key: str, value: object) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -81,7 +82,7 @@ def _text(report: Report) -> str:
     width = max(len(verdict.model) for verdict in report.verdicts)
     lines = []
     for verdict in sorted(report.verdicts, key=lambda verdict: not verdict.ok):
-        mark = "ok    " if verdict.ok else "BROKEN"
+        mark = "BROKEN" if not verdict.ok else "new   " if verdict.new else "ok    "
         found = [verdict.error] if verdict.error else list(map(told, verdict.broken))
         found += [told(finding) for finding in verdict.findings if finding.ok]
         found += [verdict.note] if verdict.note else []
@@ -175,15 +176,31 @@ def _github(report: Report) -> str:
         for finding in verdict.broken:
             moved = [change.describe() for change in verdict.changes(finding.item.quantity)]
             lines.append(_annotation(report, verdict, finding.item.line, "\n".join([told(finding), *moved])))
+        if verdict.ok and verdict.new:
+            lines.append(
+                _command("warning", f"{verdict.model} is new, and held to nothing", None, None, str(verdict.note))
+            )
     return "\n".join([*lines, report.summary])
 
 
 def _annotation(report: Report, verdict: Verdict, line: int | None, message: str) -> str:
     """Return one command, escaped as actions/toolkit does (packages/core/src/command.ts)."""
-    where = {} if report.path is None else {"file": report.path.as_posix(), "line": str(line or 1)}
-    keys = {**where, "title": f"{verdict.model} left its FLOPs budget"}
-    text = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in keys.items())
-    return f"::error {text}::{_escaped(message)}"
+    return _command("error", f"{verdict.model} left its FLOPs budget", report.path, line, message)
+
+
+def _command(kind: str, title: str, path: Path | None, line: int | None, message: str) -> str:
+    where = {} if path is None else {"file": _from_the_top(path), "line": str(line or 1)}
+    text = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in {**where, "title": title}.items())
+    return f"::{kind} {text}::{_escaped(message)}"
+
+
+def _from_the_top(path: Path) -> str:
+    """Return a path as GitHub shows it: from the top of its repository, else of the workspace of the workflow."""
+    whole = path.resolve()
+    tops = [folder for folder in whole.parents if (folder / ".git").exists()][:1]
+    tops += [Path(text).resolve() for text in [os.environ.get("GITHUB_WORKSPACE")] if text]
+    top = next((top for top in tops if whole.is_relative_to(top)), None)
+    return (path if top is None else whole.relative_to(top)).as_posix()
 
 
 def _escaped(text: str, more: str = "") -> str:
@@ -211,6 +228,8 @@ def _junit(report: Report) -> str:
         if report.path is not None:
             attributes |= {"file": str(report.path), "line": str(verdict.entry.line or 1)}
         case = ElementTree.SubElement(suite, "testcase", attributes)
+        if verdict.note:
+            ElementTree.SubElement(case, "system-out").text = _printable(verdict.note)
         if verdict.ok:
             continue
         message = verdict.error or "; ".join(map(told, verdict.broken))
@@ -246,6 +265,7 @@ def _told_to_programs(verdict: Verdict) -> dict[str, Any]:
     return {
         "model": verdict.model,
         "ok": verdict.ok,
+        "new": verdict.new,
         "error": verdict.error,
         "note": verdict.note,
         "line": verdict.entry.line,

@@ -200,12 +200,22 @@ def _count_outside(config: ExternalConfig, executed: bool) -> Breakdown:
     own = declared(config.operators)
     try:
         return _count_shapes(module, _inputs(config), own=own)
-    except CountError:
+    except CountError as error:
         if not executed:
-            raise
+            raise _told_inputs(error, config) from error.__cause__
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return _execute(config.build_loaded(), [torch.randn(shape) for shape in config.input_shapes(1)], own)
+
+
+def _told_inputs(error: CountError, config: ExternalConfig) -> CountError:
+    """Say what a network was given, where its own code did not take it."""
+    if not isinstance(error.__cause__, TypeError | ValueError | RuntimeError):
+        return error
+    given = " and ".join(" x ".join(map(str, shape)) for shape in config.input_shapes(1))
+    return CountError(
+        f"{error}; it was given {given}: input_shapes, as in input_shapes=[[3, 64, 64], [10]], is for others"
+    )
 
 
 def _inputs(config: ModelConfig) -> list[Tensor]:
