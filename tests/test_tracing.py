@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from hvt_bench.errors import CountError
+from hvt_bench.metrics.complexity import breakdown
 from hvt_bench.metrics.tracing import ShapesOnly, meta_copy
 
 
@@ -255,3 +256,15 @@ def test_a_failure_that_the_network_survives_does_not_confuse_the_name():
     network = Careful()
     with pytest.raises(CountError, match="in module 'right'"), torch.no_grad(), ShapesOnly(network):
         network(torch.zeros(3, 4))
+
+
+def test_what_was_compiled_is_counted_and_named_as_it_was_given():
+    plain = nn.Sequential(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), nn.ModuleDict({"fc": nn.Linear(4, 2)})["fc"])
+    given = copy.deepcopy(plain)
+    given[0][0] = torch.compile(given[0][0])
+    given[0] = torch.compile(given[0])
+    given[1].compile()
+    expected = breakdown(plain, torch.empty(1, 4))
+    for network in (given, torch.compile(given)):
+        assert breakdown(network, torch.empty(1, 4)) == expected
+    assert type(given[0]).__name__ == "OptimizedModule"  # the network itself is left alone

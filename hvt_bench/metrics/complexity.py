@@ -12,7 +12,6 @@ The counting rule, in full:
 
 from __future__ import annotations
 
-import copy
 import json
 import threading
 from collections import Counter
@@ -37,7 +36,7 @@ from hvt_bench.metrics.books import (
     training_flops,
 )
 from hvt_bench.metrics.declared import NOTHING, Declared, declared
-from hvt_bench.metrics.tracing import WritesSkipped, attention_written_out, meta_copy, to_address_space
+from hvt_bench.metrics.tracing import WritesSkipped, attention_written_out, copied, meta_copy, to_address_space
 from hvt_bench.models import override, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.models.external import ExternalConfig
@@ -163,7 +162,6 @@ def _breakdown(
     model: str | ModelConfig | nn.Module, inputs: Sequence[Tensor], img_size: int | None, executed: bool
 ) -> Breakdown:
     if isinstance(model, nn.Module):
-        model = getattr(model, "_orig_mod", model)  # what torch.compile was given
         if not inputs or img_size is not None:
             raise TypeError("counting a module needs the tensors that its forward takes, and no img_size")
         try:
@@ -263,7 +261,7 @@ def _copies(inputs: Sequence[Tensor]) -> list[Tensor]:
 
 def _real_copy(module: nn.Module) -> nn.Module:
     try:
-        return copy.deepcopy(module).cpu().eval()
+        return copied(module).cpu().eval()
     except Exception as error:
         raise CountError(f"the network cannot be copied: {type(error).__name__}: {error}") from error
 

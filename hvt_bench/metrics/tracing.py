@@ -265,12 +265,22 @@ def meta_copy(module: nn.Module) -> nn.Module:
         for tensor in (*module.parameters(), *module.buffers()):
             empty = torch.empty_like(tensor, device="meta")
             memo[id(tensor)] = nn.Parameter(empty, False) if isinstance(tensor, nn.Parameter) else empty
-        return copy.deepcopy(module, memo)
+        return copied(module, memo)
     except Exception as error:  # lazy modules, weights computed by a hook, scripted modules
         reason = " ".join(str(error).split())[:500]
         raise CountError(
             f"the network cannot be copied without its weights: {type(error).__name__}: {reason}"
         ) from error
+
+
+def copied(module: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+    """Copy a module, in which what torch.compile was given stands for what it made, whatever lies around it."""
+    memo = {} if memo is None else memo
+    for inner in reversed(list(module.modules())):
+        original = inner._modules.get("_orig_mod")
+        if original is not None:
+            memo[id(inner)] = copy.deepcopy(original, memo)
+    return copy.deepcopy(module, memo)
 
 
 def running_in(module: nn.Module | None) -> str:
