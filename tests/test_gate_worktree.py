@@ -12,10 +12,11 @@ from hvt_bench.gate.worktree import worktree
 from tests.test_gate_revision import git
 
 HOLDS = """\
-import time
+import signal, time
 from pathlib import Path
 from hvt_bench.gate.worktree import worktree
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in the background
 with worktree(Path.cwd(), "HEAD") as tree:
     print(tree, flush=True)
     time.sleep(60)
