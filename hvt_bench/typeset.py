@@ -141,7 +141,8 @@ def _text(value: Value, digits: int | None) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else csv_text(value)
 
 
-def _unit(name: str) -> str:
+def shown_unit(name: str) -> str:
+    """Return the unit in which a table shows a column: `G` for MACs."""
     return _SCALED[name][1] if name in _SCALED else COLUMNS[name].unit
 
 
@@ -149,14 +150,14 @@ def _name_heading(column: Laid) -> str:
     """Name a column as the CSV does: its unit is in the name."""
     if column.baseline:
         return f"{column.name} / {column.baseline}"
-    return f"{column.name} ({_unit(column.name)})" if column.name in _SCALED else column.name
+    return f"{column.name} ({shown_unit(column.name)})" if column.name in _SCALED else column.name
 
 
 def _label_heading(column: Laid) -> str:
     label = COLUMNS[column.name].label
     if column.baseline:
         return f"{label} / {column.baseline}"
-    return f"{label} ({_unit(column.name)})" if _unit(column.name) else label
+    return f"{label} ({shown_unit(column.name)})" if shown_unit(column.name) else label
 
 
 # --- formats --------------------------------------------------------------------------------------------------------

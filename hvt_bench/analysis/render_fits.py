@@ -15,7 +15,7 @@ from hvt_bench.analysis.power import CONFIDENCE
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.row import csv_text
 
-_HEADERS = ("line", "axis", "metric", "at", "exponent", "interval", "off", "local exponents")
+HEADERS = ("line", "axis", "metric", "at", "exponent", "interval", "off", "local exponents")
 _RIGHT = ("exponent", "off")
 
 
@@ -27,31 +27,33 @@ def render_fits(found: Fits, form: str = "table") -> str:
 
 
 def _as_table(found: Fits) -> str:
-    lines = [
-        [
-            fit.line,
-            fit.axis,
-            fit.metric,
-            " ".join(f"{place:g}" for place in fit.x),
-            _spelt(fit.exponent),
-            "" if fit.low is None or fit.high is None else f"{_spelt(fit.low)} to {_spelt(fit.high)}",
-            f"{fit.off_pct:.1f} %",
-            " ".join(map(_spelt, fit.local)),
-        ]
-        for fit in found.fits
+    lines = [cells(fit) for fit in found.fits]
+    return "\n".join([*_aligned(lines), "", *remarks(found)])
+
+
+def cells(fit: Fit) -> list[str]:
+    """Return what a table says of a fit, under HEADERS."""
+    return [
+        fit.line,
+        fit.axis,
+        fit.metric,
+        " ".join(f"{place:g}" for place in fit.x),
+        _spelt(fit.exponent),
+        "" if fit.low is None or fit.high is None else f"{_spelt(fit.low)} to {_spelt(fit.high)}",
+        f"{fit.off_pct:.1f} %",
+        " ".join(map(_spelt, fit.local)),
     ]
-    return "\n".join([*_aligned(lines), "", *_remarks(found)])
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the lines of a table as tabulate's `simple` would; it takes five times as long, and there may be 10,000."""
-    widths = [max(map(len, cells)) for cells in zip(_HEADERS, *lines, strict=True)]
-    widths = [max(width, len(header) + 2) for width, header in zip(widths, _HEADERS, strict=True)]
+    widths = [max(map(len, column)) for column in zip(HEADERS, *lines, strict=True)]
+    widths = [max(width, len(header) + 2) for width, header in zip(widths, HEADERS, strict=True)]
     form = "  ".join(
-        f"{{:{'>' if name in _RIGHT else '<'}{width}}}" for name, width in zip(_HEADERS, widths, strict=True)
+        f"{{:{'>' if name in _RIGHT else '<'}{width}}}" for name, width in zip(HEADERS, widths, strict=True)
     )
     rule = ["-" * width for width in widths]
-    for line in (_HEADERS, rule, *lines):
+    for line in (HEADERS, rule, *lines):
         yield form.format(*line).rstrip()
 
 
@@ -59,8 +61,9 @@ def _spelt(exponent: float) -> str:
     return f"{round(exponent, 2) + 0.0:.2f}"  # and no -0.00
 
 
-def _remarks(found: Fits) -> list[str]:
-    remarks = [
+def remarks(found: Fits) -> list[str]:
+    """Say what the columns mean, why an interval is missing, and what is not fitted."""
+    said = [
         f"slope changes: {_name(fit)}: {fit.bend.below:.2f} up to {fit.bend.at:.3g}, {fit.bend.above:.2f} beyond "
         f"(AICc lower by {fit.bend.gain:.3g})"
         for fit in found.fits
@@ -73,18 +76,18 @@ def _remarks(found: Fits) -> list[str]:
         by_reason: dict[str, list[str]] = {}
         for metric, reason in reasons:
             by_reason.setdefault(reason, []).append(metric)
-        remarks += [f"{what}: {', '.join(metrics)}: {reason}" for reason, metrics in by_reason.items()]
+        said += [f"{what}: {', '.join(metrics)}: {reason}" for reason, metrics in by_reason.items()]
     left_out: dict[tuple[str, str], list[str]] = {}
     for fit in found.fits:
         if fit.left_out:
             left_out.setdefault((f"{fit.line}, {fit.axis}", fit.left_out), []).append(fit.metric)
-    remarks += [f"left out: {line}, {', '.join(metrics)}: {why}" for (line, why), metrics in left_out.items()]
-    remarks += [f"not fitted: {reason}" for reason in found.not_fitted]
-    remarks.append("exponent   least-squares slope of log metric over log axis; local: between neighbours")
-    remarks.append("off        how far the furthest point is from that power law")
+    said += [f"left out: {line}, {', '.join(metrics)}: {why}" for (line, why), metrics in left_out.items()]
+    said += [f"not fitted: {reason}" for reason in found.not_fitted]
+    said.append("exponent   least-squares slope of log metric over log axis; local: between neighbours")
+    said.append("off        how far the furthest point is from that power law")
     if any(fit.low is not None for fit in found.fits):
-        remarks.append(f"interval   {100 * CONFIDENCE:g} %, from how far the rounds of each point are apart")
-    return remarks
+        said.append(f"interval   {100 * CONFIDENCE:g} %, from how far the rounds of each point are apart")
+    return said
 
 
 def _name(fit: Fit) -> str:

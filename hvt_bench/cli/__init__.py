@@ -20,7 +20,7 @@ from hvt_bench.errors import HvtBenchError, RequestError
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {  # by help panel, in the order of `hvt-bench --help`
     "Measure": (measure.sweep, measure.estimate),
-    "Look": (look.show, look.list_, look.plot, look.table, look.fit),
+    "Look": (look.show, look.list_, look.plot, look.table, look.fit, look.report),
     "Decide": (decide.match, decide.compare),
     "Guard": (guard.check,),
     "Reference": (reference.reproduce,),

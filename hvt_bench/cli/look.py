@@ -144,5 +144,21 @@ def fit(
     typer.echo(render_fits(fit_rows(read_table(csv), _names(metric)), form))
 
 
+def report(
+    csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep` wrote.")],
+    out: Annotated[Path | None, typer.Option(help="The page to write; beside the CSV, if none.")] = None,
+    baseline: Annotated[
+        str, typer.Option(help="Hold the others against this model; the first ViT, if none.", metavar="MODEL")
+    ] = "",
+) -> None:
+    """Write one HTML page about a CSV: findings, figures, a table to sort and filter, fits, failures.
+
+    Example: hvt-bench report reports/run.csv
+    """
+    from hvt_bench.report import write_report
+
+    typer.echo(f"wrote {write_report(csv, out, baseline)}")
+
+
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]

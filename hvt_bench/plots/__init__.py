@@ -95,6 +95,11 @@ def _check(rows: Sequence[Row], beside: Path, names: Sequence[str], formats: Seq
     return lacking
 
 
+def render_figure(name: str, rows: Sequence[Row], suffix: str) -> bytes:
+    """Return the figure `name` of FIGURES in one of FORMATS; `rows` lack nothing for it."""
+    return _render(FIGURES[name], rows, [suffix])[suffix]
+
+
 def _render(figure: Figure, rows: Sequence[Row], formats: Sequence[str]) -> dict[str, bytes]:
     with style.journal_style():
         canvas = Canvas((style.WIDTH_IN, 4), layout="constrained")

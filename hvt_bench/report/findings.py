@@ -1,0 +1,321 @@
+"""What the rows say, in sentences; where the rounds do not decide something, the sentence says that.
+
+A ratio of times has the interval of analysis/judge.py (Welch, from the medians of rounds), an exponent that of
+analysis/fit.py. What is counted is exact and has none.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hvt_bench.analysis.fit import Fit, Fits
+from hvt_bench.analysis.judge import CONFIDENCE, MARGIN_PCT, MIN_ROUNDS, Judgement, judge
+from hvt_bench.analysis.pick import Baseline
+from hvt_bench.analysis.series import describe, having, varying_network, varying_protocol
+from hvt_bench.errors import plural
+from hvt_bench.point import SWEEPABLE
+from hvt_bench.row import COLUMNS, Row, csv_text
+from hvt_bench.verdicts import NOISY_PCT
+
+MOST_LINES = 2  # along one axis, each with a sentence of its own
+MOST = 6  # sentences of one kind: a headline is not a table
+ALIKE_PCT = 1.0  # params this far apart are called the same
+VAGUE_PCT = 50.0  # an interval of a share that is wider than this has no middle worth a headline
+MATTERS_PCT = 10.0  # MACs further apart than this are a change worth a sentence
+
+_INTERVAL = f"{100 * CONFIDENCE:g} % interval"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence, or a few."""
+
+    text: str
+    sure: bool = True
+    """Whether the data decide it; where they do not, the text says so."""
+
+
+def usual_baseline(rows: Sequence[Row]) -> str:
+    """Return the model that the others are held against where none is named; empty where there is only one.
+
+    That is the first of family `vit`, whose sequence no pooling shortens, else the first, of those with a centre.
+    """
+    centres = [row for row in having(rows, "macs") if row["axis"] is None or row["axis"] in SWEEPABLE]
+    models = {str(row["model"]): row["family"] for row in reversed(centres)}
+    named = list(reversed(models))
+    if len(named) < 2:
+        return ""
+    return next((name for name in named if models[name] == "vit"), named[0])
+
+
+def find(rows: Sequence[Row], fits: Fits | None, baseline: str) -> list[Finding]:
+    """Return what `rows` say, the most important first; `baseline` is the model to hold the others against, if any."""
+    pairs = _pairs(rows, Baseline(rows, baseline)) if baseline else []
+    return [
+        *_savings(pairs),
+        *_memory(pairs),
+        *_for_free(rows),
+        *(_growth(fits) if fits else ()),
+        *_noise(rows),
+        *_lost(rows),
+    ]
+
+
+# --- pairs of networks ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Pair:
+    row: Row
+    base: Row
+    way: str
+    """What tells it from other pairs of these models: ` (bfloat16, batch 64)`."""
+
+    def ratio(self, column: str) -> float | None:
+        ours, theirs = self.row[column], self.base[column]
+        known = isinstance(ours, int | float) and isinstance(theirs, int | float) and ours > 0 and theirs > 0
+        return float(str(ours)) / float(str(theirs)) if known else None
+
+
+def _pairs(rows: Sequence[Row], baseline: Baseline) -> list[_Pair]:
+    """Return each centre with the baseline that was measured alike, of the same batch."""
+    centres = [row for row in having(rows, "macs") if row["axis"] is None or row["axis"] in SWEEPABLE]
+    told = (*varying_network(rows), *varying_protocol(rows))
+    found = []
+    for row in centres:
+        base = baseline.of(row)
+        if base is not None and base is not row and base["model"] != row["model"]:
+            way = ", ".join(describe(row, told))
+            if row["batch_size"] == base["batch_size"]:
+                found.append(_Pair(row, base, f" ({way})" if way else ""))
+    return found
+
+
+def _savings(pairs: Sequence[_Pair]) -> Iterator[Finding]:
+    told = [finding for pair in pairs if (finding := _saving(pair))]
+    yield from told[:MOST]
+    if len(told) > MOST:
+        sure = sum(finding.sure for finding in told)
+        decided = f"; the data decide {sure:,} of all" if any(not finding.sure for finding in told) else ""
+        yield Finding(f"These are the first {MOST} of {plural(len(told), 'such pair')}{decided}.")
+    if told and not having([row for pair in pairs for row in (pair.row, pair.base)], "latency_ms"):
+        yield Finding("No time of these networks was measured, so nothing here says how long such MACs take.")
+
+
+def _saving(pair: _Pair) -> Finding | None:
+    """Say whether fewer MACs are less time."""
+    column = "train_macs" if pair.row["mode"] == "train" else "macs"
+    macs = pair.ratio(column)
+    if macs is None:
+        return None
+    ours, theirs = f"{pair.row['model']}", f"{pair.base['model']}{pair.way}"
+    takes = f"{ours} takes {macs:.2f} x the {'training ' * (column == 'train_macs')}MACs"
+    found = _judged(pair.base, pair.row)
+    if found is None:
+        time = pair.ratio("latency_ms")
+        if time is None:
+            return Finding(f"{takes} of {theirs}.")
+        few = f"fewer than {MIN_ROUNDS} rounds on a side give no interval, so this may be noise"
+        return Finding(f"{takes} of {theirs} and took {time:.2f} x its time; {few}.", sure=False)
+    assert found.low is not None
+    assert found.high is not None
+    interval = f"{_INTERVAL} {found.low:.2f} to {found.high:.2f}, {_rounds(pair.row)} against {_rounds(pair.base)} rounds"
+    if found.verdict == "UNSURE":
+        return Finding(
+            f"{takes} of {theirs}. Its time was {found.ratio:.2f} x, but the rounds are too far apart to say whether "
+            f"it is {'less' if found.ratio < 1 else 'more'} ({interval}).",
+            sure=False,
+        )
+    if found.verdict == "SAME":
+        return Finding(f"{takes} and, within {MARGIN_PCT:g} %, the same time as {theirs} ({interval}).")
+    realised, sure = _realised(macs, found)
+    return Finding(f"{takes} and {found.ratio:.2f} x the time of {theirs} ({interval}){realised}.", sure)
+
+
+def _realised(macs: float, found: Judgement) -> tuple[str, bool]:
+    """Say how much of a saving of MACs is one of time, and whether the rounds say so closely."""
+    saved = 1 - macs
+    if saved < MATTERS_PCT / 100:
+        return "", True
+    if found.ratio >= 1:
+        return ": none of the saving is realised", True
+    assert found.low is not None
+    assert found.high is not None
+    share, least, most = (100 * (1 - ratio) / saved for ratio in (found.ratio, found.high, found.low))
+    if most - least > VAGUE_PCT:
+        return f": {least:.0f} to {most:.0f} % of the saving is realised, the rounds do not say it more closely", False
+    return f": {share:.0f} % of the saving is realised ({least:.0f} to {most:.0f} %)", True
+
+
+def _memory(pairs: Sequence[_Pair]) -> Iterator[Finding]:
+    known = [(pair, ratio) for pair in pairs if (ratio := pair.ratio("peak_memory_mib"))]
+    for pair, ratio in known[:MOST]:
+        ours, theirs = (f"{float(str(row['peak_memory_mib'])):,.0f}" for row in (pair.row, pair.base))
+        yield Finding(
+            f"{pair.row['model']} peaked at {ratio:.2f} x the memory of {pair.base['model']}{pair.way}: {ours} against "
+            f"{theirs} MiB, the largest of the rounds; no interval, since the rounds of memory are not in the CSV."
+        )
+
+
+def _judged(old: Row, new: Row) -> Judgement | None:
+    """Judge the rounds of two rows; None where there are too few."""
+    sides = [
+        tuple(float(ms) for ms in found) if isinstance(found := row["latency_ms_rounds"], tuple) else ()
+        for row in (old, new)
+    ]
+    if any(len(side) < MIN_ROUNDS or not all(math.isfinite(ms) and ms > 0 for ms in side) for side in sides):
+        return None
+    return judge(*sides)
+
+
+def _rounds(row: Row) -> int:
+    found = row["latency_ms_rounds"]
+    return len(found) if isinstance(found, tuple) else 0
+
+
+# --- along the axes -------------------------------------------------------------------------------------------------
+
+
+def _for_free(rows: Sequence[Row]) -> Iterator[Finding]:
+    """Say along which axes params stay and MACs do not: what pooling, images and patches change."""
+    told = (*varying_network(rows), *varying_protocol(rows))
+    for axis in dict.fromkeys(str(row["axis"]) for row in having(rows, "axis") if row["axis"] in COLUMNS):
+        if COLUMNS[axis].kind not in (int, float) or COLUMNS[axis].many or axis in SWEEPABLE:
+            continue
+        lines = _ends(rows, axis, [name for name in told if name != axis])
+        free = {line: ends for line, ends in lines.items() if _is_free(*ends)}
+        if len(free) <= MOST_LINES:
+            yield from (_free_line(axis, line, *ends) for line, ends in free.items())
+        else:
+            ratios = sorted(float(str(last["macs"])) / float(str(first["macs"])) for first, last in free.values())
+            yield Finding(
+                f"Along {axis}, params stay the same within {ALIKE_PCT:g} % on {len(free):,} of "
+                f"{plural(len(lines), 'line')}, and MACs change, from the lowest value to the highest, to between "
+                f"{ratios[0]:.3g} and {ratios[-1]:.3g} x."
+            )
+
+
+def _is_free(first: Row, last: Row) -> bool:
+    ends = _Pair(last, first, "")
+    macs, params = ends.ratio("macs"), ends.ratio("params")
+    if macs is None or params is None:
+        return False
+    return abs(params - 1) <= ALIKE_PCT / 100 and abs(macs - 1) > MATTERS_PCT / 100
+
+
+def _free_line(axis: str, line: str, first: Row, last: Row) -> Finding:
+    macs = float(str(last["macs"])) / float(str(first["macs"]))
+    time, sure = _time_between(first, last)
+    return Finding(
+        f"From {axis} {csv_text(first[axis])} to {csv_text(last[axis])}, {line} keeps its params ({_millions(first)} and "
+        f"{_millions(last)}); its MACs {'fall' if macs < 1 else 'grow'} to {macs:.2f} x{time}.",
+        sure,
+    )
+
+
+def _ends(rows: Sequence[Row], axis: str, told: Sequence[str]) -> dict[str, tuple[Row, Row]]:
+    """Return the points of each line with the lowest and the highest value of an axis, where they differ."""
+    lines: dict[str, list[Row]] = {}
+    for row in having(rows, axis, "macs"):
+        if row["axis"] in (axis, None) and row["status"] != "invalid":
+            lines.setdefault(", ".join([str(row["model"]), *describe(row, told)]), []).append(row)
+    swept = {line: of_line for line, of_line in lines.items() if any(row["axis"] == axis for row in of_line)}
+    places = {line: sorted(of_line, key=lambda row: float(str(row[axis]))) for line, of_line in swept.items()}
+    return {line: (found[0], found[-1]) for line, found in places.items() if found[0][axis] != found[-1][axis]}
+
+
+def _time_between(first: Row, last: Row) -> tuple[str, bool]:
+    found = _judged(first, last)
+    if found is None:
+        return "", True
+    assert found.low is not None
+    assert found.high is not None
+    interval = f"({_INTERVAL} {found.low:.2f} to {found.high:.2f})"
+    if found.verdict == "UNSURE":
+        return f"; its time was {found.ratio:.2f} x, which these rounds do not tell from no change {interval}", False
+    return f", its time to {found.ratio:.2f} x {interval}", True
+
+
+def _millions(row: Row) -> str:
+    return f"{float(str(row['params'])) / 1e6:.2f} M"
+
+
+def _growth(fits: Fits) -> Iterator[Finding]:
+    """Say how MACs grow along each axis, and on which lines time grows otherwise."""
+    by_axis: dict[str, list[Fit]] = {}
+    for fit in fits.fits:
+        if fit.metric == "macs":
+            by_axis.setdefault(fit.axis, []).append(fit)
+    for axis, found in by_axis.items():
+        low, high = (choose(found, key=lambda fit: fit.exponent) for choose in (min, max))
+        other = f" ({low.line}) to {axis}^{high.exponent:.2f} ({high.line})" if low.line != high.line else f" ({low.line})"
+        apart = "; ".join(dict.fromkeys(fit.left_out for fit in found if fit.left_out))
+        yield Finding(f"MACs go as {axis}^{low.exponent:.2f}{other}{f'; left out: {apart}' if apart else ''}.")
+    yield from _slower_or_faster(fits)
+
+
+def _slower_or_faster(fits: Fits) -> Iterator[Finding]:
+    """Say where the exponent of the time differs from that of the MACs, beyond its interval."""
+    timed = [fit for fit in fits.fits if fit.metric == "latency_ms"]
+    with_interval = [fit for fit in timed if fit.low is not None]
+    apart = [(fit, macs) for fit in with_interval if (macs := _macs_of(fit, fits)) and not _agree(fit, macs)]
+    for fit, macs in apart[:MOST]:
+        less = abs(fit.exponent) < abs(macs.exponent)
+        yield Finding(
+            f"Along {fit.axis}, the time of {fit.line} changes {'less' if less else 'more'} than its MACs: as "
+            f"{fit.axis}^{fit.exponent:.2f} ({_INTERVAL} {fit.low:.2f} to {fit.high:.2f}), not ^{macs.exponent:.2f}."
+        )
+    if with_interval:
+        rest = len(with_interval) - len(apart)
+        if rest:
+            yield Finding(
+                f"On {rest:,} of {plural(len(with_interval), 'line')} the exponent of the time is not told from that "
+                "of the MACs: its interval holds both.",
+                sure=False,
+            )
+    elif timed:
+        reasons = Counter(fit.no_interval for fit in timed)
+        why, _ = reasons.most_common(1)[0]
+        yield Finding(f"Whether time grows as MACs do is open: exponents of time have no interval ({why}).", sure=False)
+
+
+def _macs_of(fit: Fit, fits: Fits) -> Fit | None:
+    """Return the fit of the MACs on the line of a fit; MACs do not depend on how a network is measured."""
+    of_axis = [other for other in fits.fits if other.metric == "macs" and (other.axis, other.x) == (fit.axis, fit.x)]
+    return next((other for other in of_axis if fit.line == other.line or fit.line.startswith(f"{other.line}, ")), None)
+
+
+def _agree(fit: Fit, macs: Fit) -> bool:
+    assert fit.low is not None
+    assert fit.high is not None
+    return fit.low <= macs.exponent <= fit.high
+
+
+# --- how good the data are ------------------------------------------------------------------------------------------
+
+
+def _noise(rows: Sequence[Row]) -> Iterator[Finding]:
+    spreads = [float(str(row["latency_spread_pct"])) for row in having(rows, "latency_spread_pct")]
+    if not spreads:
+        return
+    noisy = sum(spread > NOISY_PCT for spread in spreads)
+    text = (
+        f"The rounds of one point are up to {max(spreads):.0f} % apart, half of the {plural(len(spreads), 'point')} at "
+        f"most {statistics.median(spreads):.0f} %"
+    )
+    if noisy:
+        text += f"; {noisy:,} are noisy (more than {NOISY_PCT:g} %), so mind the intervals"
+    yield Finding(f"{text}.", sure=not noisy)
+
+
+def _lost(rows: Sequence[Row]) -> Iterator[Finding]:
+    failed = Counter(str(row["status"]) for row in rows if row["status"] not in ("ok", "invalid"))
+    if failed:
+        reasons = ", ".join(f"{number:,} {status}" for status, number in failed.most_common())
+        yield Finding(f"{failed.total():,} of {plural(len(rows), 'point')} failed ({reasons}): see below.")
+    if invalid := sum(row["status"] == "invalid" for row in rows):
+        yield Finding(f"{plural(invalid, 'combination')} that were asked for are no network: see below.")

@@ -1,0 +1,207 @@
+"""The page: what stands in each of its sections, laid out by the templates beside this file."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hvt_bench import __version__
+from hvt_bench.analysis.fit import Fits, fit_rows
+from hvt_bench.analysis.judge import CONFIDENCE
+from hvt_bench.analysis import render_fits
+from hvt_bench.analysis.series import describe, varying_network, varying_protocol
+from hvt_bench.errors import FileError, RequestError
+from hvt_bench.plots import FIGURES, render_figure
+from hvt_bench.report.findings import find, usual_baseline
+from hvt_bench.report.fronts import fronts
+from hvt_bench.report.vector import inline_svg
+from hvt_bench.row import COLUMNS, Row, csv_text
+from hvt_bench.typeset import lay_out, shown_unit, varying
+from hvt_bench.verdicts import summary
+
+_MADE_ON = (
+    "device_name", "cpu_name", "driver_version", "torch_version", "cuda_version", "cudnn_version", "hvt_bench_version",
+    "git_commit", "hostname", "device", "num_threads", "dtype", "fp32_precision", "batch_size", "max_batch", "mode",
+    "attention", "compile", "checkpointing", "rounds", "warmup_s", "warmup_passes", "min_time_s", "max_time_s",
+    "stable_pct",
+)  # fmt: skip
+"""What the rows were measured on, with and by."""
+
+_SHOWN = 8  # values of one column of these
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the table of points."""
+
+    text: str
+    exact: str = ""
+    """What it is sorted and filtered by, where that is not the text."""
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure, as markup."""
+
+    name: str
+    doc: str
+    svg: Markup
+
+
+def make_page(rows: Sequence[Row], source: str, sha256: str, baseline: str = "") -> str:
+    """Return the page about `rows` of the CSV named `source`; all text of theirs is escaped.
+
+    Raises FileError where there are no rows, RequestError where the baseline is in none.
+    """
+    if not rows:
+        raise FileError(f"{source} has no rows; `hvt-bench sweep` writes them")
+    fits = _fits(rows)
+    held_against = baseline or usual_baseline(rows)
+    figures, not_drawn = _figures(rows)
+    told = (*varying_network(rows), *varying_protocol(rows))
+    templates = _templates()
+    script, style = (_source(templates, name) for name in ("page.js", "style.css"))
+    return templates.get_template("page.html").render(
+        title=", ".join(_distinct(rows, "sweep")) or source,
+        source=source,
+        sha256=sha256,
+        version=__version__,
+        style=style,
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        statuses=Counter(str(row["status"]) for row in rows),
+        days=sorted(_distinct(rows, "started_at")),
+        findings=find(rows, fits, held_against),
+        confidence_pct=f"{100 * CONFIDENCE:g}",
+        baseline=held_against,
+        made_on=list(_made_on(rows)),
+        plan=list(_plan(rows)),
+        figures=figures,
+        not_drawn=not_drawn,
+        **_points(rows),
+        columns=list(_columns(rows)),
+        fit_headers=render_fits.HEADERS,
+        fit_lines=[render_fits.cells(fit) for fit in fits.fits] if fits else [],
+        fit_remarks=render_fits.remarks(fits) if fits else [],
+        fronts=fronts(rows, told),
+        lost=[(row, _place(row, told)) for row in rows if row["status"] != "ok"],
+        warnings=summary(rows),
+        commits=_distinct(rows, "git_commit"),
+        versions=_distinct(rows, "hvt_bench_version"),
+        torch_versions=_distinct(rows, "torch_version"),
+    )
+
+
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("hvt_bench.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _source(templates: Environment, name: str) -> Markup:
+    """Return a file of ours that goes into the page as it is."""
+    assert templates.loader is not None
+    text, _, _ = templates.loader.get_source(templates, name)
+    return Markup(text)  # noqa: S704
+
+
+def _fits(rows: Sequence[Row]) -> Fits | None:
+    try:
+        return fit_rows(rows)
+    except RequestError:  # no axis, or one point on each
+        return None
+
+
+def _distinct(rows: Sequence[Row], column: str) -> list[str]:
+    return list(dict.fromkeys(csv_text(row[column]) for row in rows if row[column] is not None))
+
+
+# --- what was run, and on what --------------------------------------------------------------------------------------
+
+
+def _made_on(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each column that says how rows were measured, and its values, with how many rows have each."""
+    for name in _MADE_ON:
+        found = Counter(csv_text(row[name]) for row in rows if row[name] is not None)
+        if found:
+            unit = f" {COLUMNS[name].unit}" if COLUMNS[name].unit else ""
+            spelt = [f"{value}{unit}" + f" ({number:,} rows)" * (len(found) > 1) for value, number in found.items()]
+            more = f" and {len(spelt) - _SHOWN:,} more" if len(spelt) > _SHOWN else ""
+            yield name, ", ".join(spelt[:_SHOWN]) + more
+
+
+def _plan(rows: Sequence[Row]) -> Iterator[tuple[str, str, int, dict[str, str]]]:
+    """Yield each model, its family, its number of rows, and the values that it took along each axis."""
+    by_model: dict[str, list[Row]] = {}
+    for row in rows:
+        by_model.setdefault(str(row["model"]), []).append(row)
+    for model, of_model in by_model.items():
+        axes = {}
+        for axis in dict.fromkeys(str(row["axis"]) for row in of_model if row["axis"] in COLUMNS):
+            on_axis = [row for row in of_model if row["axis"] in (axis, None) and row[axis] is not None]
+            values: list[Any] = list(dict.fromkeys(row[axis] for row in on_axis))
+            axes[axis] = ", ".join(csv_text(value) for value in sorted(values))
+        yield model, str(of_model[0]["family"]), len(of_model), axes
+
+
+def _place(row: Row, told: Sequence[str]) -> str:
+    """Say where a row lies: `depth 6, batch 64`."""
+    axis = [str(row["axis"])] if row["axis"] in COLUMNS else []
+    return ", ".join(describe(row, dict.fromkeys([*axis, *told]))) or "centre"
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def _figures(rows: Sequence[Row]) -> tuple[list[Figure], dict[str, str]]:
+    """Draw what the rows can fill; return that, and why the others are not drawn."""
+    lacking = {name: figure.lacks(rows) for name, figure in FIGURES.items()}
+    drawn = [
+        Figure(name, figure.doc, Markup(inline_svg(render_figure(name, rows, "svg"), name, figure.doc)))  # noqa: S704
+        for name, figure in FIGURES.items()
+        if not lacking[name]
+    ]
+    return drawn, {name: why for name, why in lacking.items() if why}
+
+
+# --- the table of points --------------------------------------------------------------------------------------------
+
+
+def _points(rows: Sequence[Row]) -> Mapping[str, Any]:
+    """Return the columns of the table, its lines, and what it can be filtered by."""
+    names = [*varying(rows), "point_id"]
+    laid = lay_out(rows, names, None)
+    cells = []
+    for column in laid:
+        exact = [csv_text(row[column.name]) for row in rows] if column.right else column.texts
+        cells.append(
+            [
+                Cell(text, raw if raw != text else "", place in column.best)
+                for place, (text, raw) in enumerate(zip(column.texts, exact, strict=True))
+            ]
+        )
+    return {
+        "heads": [(column.name, COLUMNS[column.name].label, shown_unit(column.name), column.right) for column in laid],
+        "lines": zip(*cells, strict=True),
+        "choices": {name: values for name in ("model", "axis", "status") if len(values := _distinct(rows, name)) > 1},
+    }
+
+
+def _columns(rows: Sequence[Row]) -> Iterator[tuple[str, str, str, str]]:
+    """Yield each column that has values: its name, unit, what it means, and its value where all rows share it."""
+    for name, column in COLUMNS.items():
+        values = {csv_text(row[name]) for row in rows}
+        if values != {""}:
+            yield name, column.unit, column.doc, values.pop() if len(values) == 1 else ""

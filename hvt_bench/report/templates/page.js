@@ -1,0 +1,81 @@
+"use strict";
+// Sorting and filtering. Without this every row is there, in the order of the CSV.
+
+const SIZES = {k: 1e3, M: 1e6, G: 1e9, T: 1e12};
+const TESTS = {
+  "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "!=": (a, b) => a !== b, "=": (a, b) => a === b,
+  "==": (a, b) => a === b, "<": (a, b) => a < b, ">": (a, b) => a > b,
+};
+const valueOf = cell => cell.dataset.v ?? cell.textContent;
+const numberOf = text => /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?( %)?$/i.test(text) ? parseFloat(text) : NaN;
+
+function compare(a, b) {
+  const x = numberOf(a), y = numberOf(b);
+  return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+}
+
+function sortBy(table, head) {
+  const place = [...head.parentNode.children].indexOf(head);
+  const falling = head.getAttribute("aria-sort") === "ascending";
+  for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", falling ? "descending" : "ascending");
+  const body = table.tBodies[0];
+  const rows = [...body.rows].map(row => [valueOf(row.cells[place]), row]);
+  rows.sort(([a], [b]) => a === "" || b === "" ? (a === "") - (b === "") : falling ? compare(b, a) : compare(a, b));
+  body.append(...rows.map(([, row]) => row));
+}
+
+for (const table of document.querySelectorAll("table.sortable")) {
+  for (const head of table.tHead.rows[0].cells) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    button.addEventListener("click", () => sortBy(table, head));
+    head.append(button);
+  }
+}
+
+const table = document.getElementById("table-points");
+const form = document.getElementById("filters");
+const text = document.getElementById("filter-text");
+const names = [...table.tHead.rows[0].cells].map(head => head.dataset.name);
+const total = table.tBodies[0].rows.length;
+
+// What a word asks of a row; null where it is a condition on a column that is not in the table.
+function test(word) {
+  const found = /^(\w+)(<=|>=|!=|==|=|<|>)(.+)$/.exec(word);
+  if (!found) return row => row.textContent.toLowerCase().includes(word.toLowerCase());
+  const [, name, sign, wanted] = found, place = names.indexOf(name);
+  if (place < 0) return null;
+  const scaled = /^(.+)([kMGT])$/.exec(wanted);
+  const number = scaled ? numberOf(scaled[1]) * SIZES[scaled[2]] : numberOf(wanted);
+  return row => {
+    const value = valueOf(row.cells[place]);
+    if (value === "") return false;
+    const own = numberOf(value);
+    return Number.isNaN(own) || Number.isNaN(number) ? TESTS[sign](value, wanted) : TESTS[sign](own, number);
+  };
+}
+
+function filter() {
+  const tests = text.value.split(/\s+/).filter(Boolean).map(test);
+  const known = !tests.includes(null);
+  text.setAttribute("aria-invalid", String(!known));
+  for (const choice of form.querySelectorAll("select")) {
+    const place = names.indexOf(choice.dataset.column);
+    if (choice.value) tests.push(row => row.cells[place].textContent === choice.value);
+  }
+  let shown = 0;
+  for (const row of table.tBodies[0].rows) {
+    row.hidden = !tests.every(holds => holds === null || holds(row));
+    shown += !row.hidden;
+  }
+  document.getElementById("filter-count").textContent =
+    `${shown} of ${total} rows` + (known ? "" : ", one condition names no column of this table");
+}
+
+form.addEventListener("input", filter);
+form.addEventListener("submit", event => event.preventDefault());
+form.addEventListener("reset", () => setTimeout(filter));
+form.hidden = false;
+filter();
