@@ -301,6 +301,7 @@ def test_without_pruning_a_deit_is_left():
 def test_fvcore_pytorch_and_the_closed_forms_agree_for_any_valid_config(config):
     found = breakdown(config)
     assert found.total.macs == config.closed_form_macs()
+    assert found.total.params == config.closed_form_params()
     assert found.total.seq_lens == config.seq_lens
     with torch.device("meta"):
         assert found.total.params == sum(p.numel() for p in config.build().parameters())

@@ -104,7 +104,6 @@ def test_a_target_of_others_is_counted():
     ("arguments", "sentence"),
     [
         (("deit_tiny", "hvd", ["depth"]), "--family: unknown family 'hvd'; did you mean 'hvt'"),
-        (("deit_tiny", "hvt", []), "nothing is varied; give --vary, such as --vary embed_dim,depth,pool_stages"),
         (("deit_tiny", "hvt", ["depth"], [], 2, "flops"), "--metric: unknown metric 'flops'; known: "),
         (
             ("deit_tiny", "hvt", ["depth"], [], 2, "estimated_memory_mib", 64, "trian"),
@@ -125,10 +124,21 @@ def test_what_cannot_be_searched_is_a_sentence(arguments, sentence):
 
 def test_a_family_without_closed_form_is_refused(monkeypatch):
     monkeypatch.setattr("hvt_bench.models.hvt.HVTConfig.closed_form_params", lambda self: None)
-    with pytest.raises(RequestError, match=r"^family hvt has no closed form .*; families that have: vit"):
+    with pytest.raises(RequestError, match=r"^family hvt has no closed form .*; families that have: vit, hvt, mvit, "):
         match("deit_tiny", "hvt", ["depth"])
-    with pytest.raises(RequestError, match=r"^family patchdiv has no closed form .*; families that have: vit, hvt$"):
-        match("deit_tiny", "patchdiv", ["depth"])
+
+
+@pytest.mark.parametrize("family", ["mvit", "dynamicvit", "patchdiv", "vit"])
+def test_every_family_can_be_searched_along_what_it_has(family):
+    found = match("deit_tiny:img_size=64,depth=3", family, [], ["embed_dim=96..192:96"], 60)
+    assert found.joint
+    assert all(recount(match) == match.cost for match in found.joint)
+
+
+def test_what_is_varied_by_itself_is_what_the_family_has():
+    found = match("deit_tiny:img_size=32", "mvit", [], tolerance_pct=50)
+    assert list(found.values) == ["embed_dim", "img_size", "patch_size"]
+    assert (found.base.patch_size, found.base.embed_dim, found.base.img_size) == (4, 96, 32)
 
 
 def test_a_closed_form_that_is_wrong_is_noticed(paper, monkeypatch):

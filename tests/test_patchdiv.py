@@ -97,6 +97,7 @@ def test_the_network_computes_what_the_released_code_says(config):
 def test_closed_form_and_both_counters_agree(config):
     found = count(config)
     assert found.macs == config.closed_form_macs()
+    assert found.params == config.closed_form_params()
     assert found.seq_lens == config.seq_lens
     assert found.train_macs == training_macs(config)
 

@@ -24,6 +24,7 @@ _SPAN = re.compile(r"(?P<first>[\d.]+)\.\.(?P<last>[\d.]+?)(:(?P<step>[\d.]+))?"
 _GROWTH = 4  # an embedding, a depth: up to so many times that of the target; patches: down to such a part
 _IMAGE_GROWTH = 2
 _STAGES = 6
+_OF_STAGES = ("patch_size", "embed_dim", "num_heads")  # in a family of stages, of the first
 
 
 def _widths(base: Mapping[str, Any]) -> list[int]:
@@ -81,20 +82,27 @@ def base_for(target: ModelConfig, family: str) -> ModelConfig:
     """Return the network of `family` that has the sizes of `target`: its numbers, where the family has those fields.
 
     Another field is the target's where both families have the same default, else the family's own choice: the head of
-    an HVT reads the mean of the tokens, whatever that of a DeiT reads. Raises RequestError where there is no such
+    an HVT reads the mean of the tokens, whatever that of a DeiT reads. Widths, heads and patches of stages, as MViT has
+    them, are not those of equal blocks, so they are the family's own too. Raises RequestError where there is no such
     family or no such network.
     """
     if family not in FAMILIES:
         raise RequestError(f"--family: {unknown('family', family, FAMILIES)}")
     own = FAMILIES[family].model_fields
     known = type(target).model_fields
+    staged = family != target.family and "stage_depths" in (own.keys() ^ known.keys())
     shared = {
         name: value
-        for name in known.keys() - {"checkpoint"}  # no other network has these weights
+        for name in known.keys() - {"checkpoint"} - set(_OF_STAGES if staged else ())  # no other has these weights
         for value in [getattr(target, name)]
         if name in own and (type(value) in (int, float) or family == target.family or _agree(own[name], known[name]))
     }
     return make_config(family, shared)
+
+
+def usual_dimensions(base: ModelConfig) -> list[str]:
+    """Return what is varied of a family where nothing else is asked for: what it has of USUAL."""
+    return [name for name in USUAL if name in base.fields()]
 
 
 def parse_values(base: ModelConfig, vary: Sequence[str], given: Sequence[str]) -> dict[str, tuple[Any, ...]]:

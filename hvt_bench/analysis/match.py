@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from hvt_bench.analysis.designs import Changes, Designs, base_for, design_name, parse_values
+from hvt_bench.analysis.designs import Changes, Designs, base_for, design_name, parse_values, usual_dimensions
 from hvt_bench.errors import CountError, RequestError, unknown
 from hvt_bench.metrics.complexity import count
 from hvt_bench.metrics.estimate import estimate
@@ -129,19 +129,18 @@ def match(
 ) -> Matches:
     """Find the networks of `family` whose `metric` is within `tolerance_pct` of that of `to`.
 
-    `vary` are fields of the family, `values` those that they take (designs.parse_values). `batch_size` and `mode` are
+    `vary` are fields of the family, `values` those that they take (designs.parse_values); with neither, all that the
+    family has of designs.USUAL. `batch_size` and `mode` are
     those of the pass on a GPU, in float32, whose memory is estimated. Raises RequestError where a name or a value is
     out of the question, or the family has no closed form.
     """
     for option, given, known in (("--metric", metric, COSTS), ("--mode", mode, get_args(Mode))):
         if given not in known:
             raise RequestError(f"{option}: {unknown(option.lstrip('-'), given, known)}")
-    if not vary and not values:
-        raise RequestError("nothing is varied; give --vary, such as --vary embed_dim,depth,pool_stages")
     meter = _Meter(metric, batch_size, mode)
     target_config = parse_model(to)
     base = base_for(target_config, family)
-    dimensions = parse_values(base, vary, values)
+    dimensions = parse_values(base, vary if vary or values else usual_dimensions(base), values)
     if base.closed_form_params() is None or base.closed_form_macs() is None:
         raise _no_closed_form(base)
     everything = Designs(base, dimensions)

@@ -51,8 +51,12 @@ def match(
     to: Annotated[str, typer.Option(help="The network to equal, as `show` takes it.", metavar="MODEL")],
     family: Annotated[str, typer.Option(help="The family to search.", metavar="FAMILY")] = "hvt",
     vary: Annotated[
-        str, typer.Option(help="Its fields to vary.", metavar="FIELD,...")
-    ] = "embed_dim,depth,img_size,patch_size,pool_stages",
+        str,
+        typer.Option(
+            help="Its fields to vary; what it has of embed_dim,depth,img_size,patch_size,pool_stages, if none.",
+            metavar="FIELD,...",
+        ),
+    ] = "",
     values: Annotated[
         list[str] | None,
         typer.Option(help="What a field takes: depth=12..24:4 or depth=12,18; repeatable.", metavar="FIELD=VALUES"),

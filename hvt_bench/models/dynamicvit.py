@@ -149,6 +149,27 @@ class DynamicViTConfig(EqualBlocksConfig):
         heads = read * self.embed_dim * self.num_classes
         return self.stem_macs() + self.predictor_macs() + sum(map(self.block_macs, self.seq_lens)) + heads
 
+    def stem_params(self) -> int:
+        """Learned numbers of the patch embedding, a convolution or four with three norms."""
+        if self.backbone == "deit":
+            return super().stem_params()
+        convolutions = STEM_WIDTH * (self.in_chans * 7**2 + 2 * STEM_WIDTH * 3**2)
+        proj = (STEM_WIDTH * (self.patch_size // 2) ** 2 + 1) * self.embed_dim
+        return convolutions + 3 * 2 * STEM_WIDTH + proj
+
+    def predictor_params(self) -> int:
+        """Learned numbers of one predictor: a norm and four linear layers."""
+        width, half, quarter = self.embed_dim, self.embed_dim // 2, self.embed_dim // 4
+        return 2 * width + (width + 1) * (width + half) + (half + 1) * quarter + (quarter + 1) * 2
+
+    def closed_form_params(self) -> int:
+        """Patch embedding, class token, positions, predictors, blocks, norm, head; of LV-ViT two heads. No teacher."""
+        tokens = (2 + self.num_patches) * self.embed_dim
+        predictors = len(self.pruning_blocks) * self.predictor_params()
+        second = (self.embed_dim + 1) * self.num_classes if self.backbone == "lv_vit" else 0
+        blocks = self.depth * self.block_params()
+        return self.stem_params() + tokens + predictors + blocks + self.head_params() + second
+
     def build(self, attention: Attention = "sdpa") -> Backbone:
         """Build the network, randomly initialised, in training mode."""
         return Backbone(self, attention) if self.keep_rate is None else DynamicViT(self, attention)

@@ -192,6 +192,24 @@ class MViTConfig(ImageConfig):
             macs += KERNEL_SIZE**2 * width * (queries_pooled + 2 * plan.kv_grid**2)
         return macs
 
+    def closed_form_params(self) -> int:
+        """Patch embedding, class token, positions, blocks, norm, head."""
+        plans = self.plans
+        last = plans[-1].out_width
+        stem = (self.in_chans * (2 * self.patch_size - 1) ** 2 + 1) * self.embed_dim
+        tokens = (1 + plans[0].tokens) * self.embed_dim
+        return stem + tokens + sum(map(self._block_params, plans)) + 2 * last + (last + 1) * self.num_classes
+
+    def _block_params(self, plan: BlockPlan) -> int:
+        """Learned numbers of one block; heads share the 9 taps a channel and the norm of what pools them."""
+        width, out_width, hidden = plan.width, plan.out_width, self.mlp_hidden(plan.width)
+        attention = 4 * width**2 + width + 3 * width * self.qkv_bias
+        pools = (2 + (plan.query_stride > 1)) * (self.pool == "conv")
+        pooling = pools * (KERNEL_SIZE**2 + 2) * width // plan.num_heads
+        mlp = (width + 1) * hidden + (hidden + 1) * out_width
+        around = (width + 1) * out_width if out_width != width else 0
+        return 4 * width + attention + pooling + mlp + around
+
     def build(self, attention: Attention = "sdpa") -> MViT:
         """Build the network, randomly initialised, in training mode."""
         return MViT(self, attention)

@@ -89,6 +89,13 @@ class PatchDivConfig(TransformerConfig):
         blocks = sum(self.block_macs(tokens) + talking * tokens**2 for tokens in self.seq_lens)
         return self.stem_macs() + blocks + 2 * self.embed_dim * self.num_classes
 
+    def closed_form_params(self) -> int:
+        """Patch embedding, class token, positions, blocks, in each 2h² where h heads talk, norm, both heads."""
+        tokens = (self.special_tokens + self.seq_lens[0]) * self.embed_dim
+        blocks = self.depth * (self.block_params() + 2 * self.num_heads**2 * self.talking_heads)
+        patch_head = (self.embed_dim + 1) * self.num_classes
+        return self.stem_params() + tokens + blocks + self.head_params() + patch_head
+
     def build(self, attention: Attention = "sdpa") -> PatchDivTransformer:
         """Build the network, randomly initialised, in training mode."""
         return PatchDivTransformer(self, attention)

@@ -60,6 +60,10 @@ class ViTGANConfig(BlocksConfig, PatchConfig):
         """Multiply-adds of projecting the coordinates of so many positions."""
         return positions * COORDINATES * self.embed_dim
 
+    def encoding_params(self) -> int:
+        """Learned numbers of projecting coordinates."""
+        return (COORDINATES + 1) * self.embed_dim
+
 
 class GeneratorConfig(ViTGANConfig):
     """Fields of a generator."""
@@ -89,6 +93,15 @@ class GeneratorConfig(ViTGANConfig):
         layers = self.num_patches * pixels * (square + self.embed_dim * self.in_chans)
         encodings = self.encoding_macs(self.num_patches) + self.encoding_macs(pixels)
         return mapping + encodings + blocks + styles_and_demodulation + layers
+
+    def closed_form_params(self) -> int:
+        """Latent mapping, positions, blocks with two modulated norms each, last norm, patch head."""
+        width = self.embed_dim
+        layer = (width + 1) * width
+        mapping = (self.latent_dim + 1) * width + (self.mapping_layers - 1) * layer
+        blocks = self.depth * (self.block_params() - 4 * width + 4 * layer) + 2 * layer
+        head = 3 * layer + (width + 1) * self.in_chans
+        return mapping + 2 * self.encoding_params() + blocks + head
 
     def build(self, attention: Attention = "sdpa") -> Generator:
         """Build the network, randomly initialised, in training mode."""
@@ -127,6 +140,16 @@ class DiscriminatorConfig(ViTGANConfig):
         numbers = self.in_chans * (self.patch_size + 2 * self.overlap) ** 2
         patches = self.num_patches * numbers * self.embed_dim + self.encoding_macs(self.num_patches)
         return patches + sum(map(self.block_macs, self.seq_lens)) + self.embed_dim
+
+    def block_params(self) -> int:
+        """As in any block, but for the keys, which are the queries."""
+        return super().block_params() - self.embed_dim * (self.embed_dim + self.qkv_bias)
+
+    def closed_form_params(self) -> int:
+        """Patches with their overlap, positions, class token, blocks, norm, score."""
+        width = self.embed_dim
+        patches = (self.in_chans * (self.patch_size + 2 * self.overlap) ** 2 + 1) * width + self.encoding_params()
+        return patches + width + self.depth * self.block_params() + 2 * width + width + 1
 
     def build(self, attention: Attention = "sdpa") -> Discriminator:
         """Build the network, randomly initialised, in training mode; its attention is always written out."""
