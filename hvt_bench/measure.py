@@ -28,6 +28,7 @@ from hvt_bench.metrics.stopwatch import Stopwatch, make_stopwatch
 from hvt_bench.point import Point
 from hvt_bench.row import Sample, Status
 
+USABLE_SHARE = 0.9  # of the memory that is free
 _NO_MEMORY = (  # of PyTorch, the C++ library, oneDNN, cuBLAS and cuDNN
     "out of memory", "can't allocate memory", "bad_alloc", "enough memory", "could not create a primitive",
     "alloc_failed",
@@ -206,6 +207,12 @@ def available_memory_mib() -> float | None:
         return None
     line = next(line for line in info.read_text().splitlines() if line.startswith("MemAvailable:"))
     return int(line.split()[1]) / 1024
+
+
+def usable_memory_mib() -> float | None:
+    """Return what a CPU point may allocate where nothing else is said: most of what Linux could hand out now."""
+    free = available_memory_mib()
+    return USABLE_SHARE * free if free else None
 
 
 def utc_now() -> str:

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parent.parent / "hvt_bench"
 LAYERS = {
     11: {"__main__"},
     10: {"cli", "pytest_plugin"},
-    9: {"progress", "listing", "show", "report"},
+    9: {"progress", "listing", "show", "report", "rivals"},
     8: {"plots", "run", "gate", "parts", "reproduce"},
     7: {"output", "plan", "timed", "cards", "typeset"},
     6: {"measure", "table", "largest", "request", "analysis"},

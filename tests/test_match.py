@@ -131,8 +131,9 @@ def test_a_family_without_closed_form_is_refused(monkeypatch):
 @pytest.mark.parametrize("family", ["mvit", "dynamicvit", "patchdiv", "vit"])
 def test_every_family_can_be_searched_along_what_it_has(family):
     found = match("deit_tiny:img_size=64,depth=3", family, [], ["embed_dim=96..192:96"], 60)
-    assert found.joint
-    assert all(recount(match) == match.cost for match in found.joint)
+    seen = [match for _, match in found.shown(3)]
+    assert {match.config.family for match in seen} == {family}
+    assert all(recount(match) == match.cost for match in seen)
 
 
 def test_what_is_varied_by_itself_is_what_the_family_has():

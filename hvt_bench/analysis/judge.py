@@ -10,6 +10,8 @@ from typing import Literal
 
 from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, at a third of the import
 
+from hvt_bench.row import Row
+
 Verdict = Literal["SAME", "FASTER", "SLOWER", "UNSURE"]
 CONFIDENCE = 0.95
 MARGIN_PCT = 2.0
@@ -75,6 +77,13 @@ def judge(
         verdict = "SLOWER"
     smallest_change_pct = 100 * (_exp(max(half, margin - half)) - 1)
     return Judgement(*means, _exp(change - half), _exp(change + half), smallest_change_pct, verdict)
+
+
+def rounds_of(row: Row) -> tuple[float, ...]:
+    """Return the medians of the rounds of a row, in ms; none where it has none, or one is no time."""
+    found = row["latency_ms_rounds"]
+    rounds = tuple(map(float, found)) if isinstance(found, tuple) else ()
+    return rounds if all(math.isfinite(ms) and ms > 0 for ms in rounds) else ()
 
 
 def _half_width(old: Sequence[float], new: Sequence[float], confidence: float) -> float:

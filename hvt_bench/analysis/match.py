@@ -91,6 +91,13 @@ class Matches:
     invalid: int
     """Combinations that are none."""
 
+    def shown(self, limit: int) -> list[tuple[str, Match]]:
+        """Return what a reader sees, and how it was found: the `limit` best of each, and published variants."""
+        found = [(f"{name} alone", match) for name, matches in self.alone.items() for match in matches[:limit]]
+        best = [(f"joint {place}", match) for place, match in enumerate(self.joint, start=1)]
+        variants = [(kind, match) for kind, match in best[limit:] if match.variants]
+        return [*found, *best[:limit], *variants]
+
 
 @dataclass
 class _Meter:

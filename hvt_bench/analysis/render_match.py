@@ -31,12 +31,9 @@ def render_match(found: Matches, form: str = "table", limit: int = 10) -> str:
 def _as_table(found: Matches, limit: int) -> str:
     target = found.target
     lines = [_line("target", target.model, {}, target.macs, target.params, 1.0, found, target.cost)]
-    for name, matches in found.alone.items():
-        kind = f"{name} alone" if matches and matches[0].within else f"{name} alone, nearest"
-        lines += [_line_of(kind, found, match) for match in matches[:limit]]
-    lines += [_line_of(f"joint {place}", found, match) for place, match in enumerate(found.joint[:limit], start=1)]
-    known = [(place, match) for place, match in enumerate(found.joint, start=1) if match.variants and place > limit]
-    lines += [_line_of(f"joint {place}", found, match) for place, match in known]
+    lines += [
+        _line_of(kind if match.within else f"{kind}, nearest", found, match) for kind, match in found.shown(limit)
+    ]
     memory = found.metric == "estimated_memory_mib"
     headers = ["what", "model", *found.values, "MACs (G)", "params (M)", *(["memory (MiB)"] if memory else [])]
     headers += [f"{found.metric} ratio", "params ratio"]
@@ -101,12 +98,6 @@ def _spelt(values: Sequence[Any]) -> str:
 
 
 def _records(found: Matches, limit: int) -> list[dict[str, Any]]:
-    chosen = [(f"{name} alone", match) for name, matches in found.alone.items() for match in matches[:limit]]
-    chosen += [
-        (f"joint {place}", match)
-        for place, match in enumerate(found.joint, start=1)
-        if place <= limit or match.variants
-    ]
     return [
         {
             "what": kind,
@@ -121,7 +112,7 @@ def _records(found: Matches, limit: int) -> list[dict[str, Any]]:
             **{f"{name}_ratio": match.ratios.get(name) for name in found.values},
             "within": match.within,
         }
-        for kind, match in chosen
+        for kind, match in found.shown(limit)
     ]
 
 

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvt_bench.errors import plural
+from hvt_bench.cli.common import STOPPED, answering_ctrl_c
+from hvt_bench.errors import RequestError, plural, unknown
+
+if TYPE_CHECKING:
+    from hvt_bench.row import Row
+    from hvt_bench.sweep import Sweep
 
 
 def compare(
@@ -63,8 +72,23 @@ def match(
     ] = None,
     tolerance: Annotated[str, typer.Option(help="How far the cost may be off.", metavar="PERCENT")] = "2%",
     metric: Annotated[str, typer.Option(help="The cost: macs, params or estimated_memory_mib.")] = "macs",
-    batch_size: Annotated[int, typer.Option(help="Of the pass whose memory is estimated.", min=1)] = 64,
-    mode: Annotated[str, typer.Option(help="Of the pass whose memory is estimated: infer or train.")] = "infer",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Of the pass whose memory is estimated (64, if none) or measured.", min=1)
+    ] = None,
+    mode: Annotated[str, typer.Option(help="Of that pass: infer or train.")] = "infer",
+    measure: Annotated[
+        str,
+        typer.Option(help="Measure what is found, and rank it by the first: latency,memory.", metavar="METRIC,..."),
+    ] = "",
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How to measure, as in a sweep file: rounds=10, dtype=bfloat16; repeatable.", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Keep what is measured as a CSV, and go on from it; it is thrown away, if none.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="How many designs to show of all dimensions together.")] = 10,
     form: Annotated[str, typer.Option("--format", help="table, csv or json.")] = "table",
 ) -> None:
@@ -74,7 +98,52 @@ def match(
     """
     from hvt_bench.analysis.match import match, parse_percent
     from hvt_bench.analysis.render_match import render_match
+    from hvt_bench.rivals import judge_contest, parse_protocol, plan_contest
+    from hvt_bench.rivals.render import FORMS, render_contest
 
     varied = [name.strip() for name in vary.split(",") if name.strip()]
-    found = match(to, family, varied, values or [], parse_percent(tolerance), metric, batch_size, mode)
-    typer.echo(render_match(found, form, limit))
+    measured = [name.strip() for name in measure.split(",") if name.strip()]
+    if not measured and (protocol or out):
+        raise RequestError(f"{'--protocol' if protocol else '--out'} says how to measure; give --measure latency too")
+    asked: dict[str, Any] = {"mode": mode} | ({"batch_size": batch_size} if batch_size else {})
+    settled = parse_protocol(protocol or [], **asked) if measured else {}
+    found = match(to, family, varied, values or [], parse_percent(tolerance), metric, batch_size or 64, mode)
+    if not measured:
+        typer.echo(render_match(found, form, limit))
+        return
+    if form not in FORMS:
+        raise RequestError(f"--format: {unknown('format', form, FORMS)}")
+    plan = plan_contest(found, measured, settled, limit)
+    with ExitStack() as cleanup:
+        path = out or Path(cleanup.enter_context(TemporaryDirectory())) / "match.csv"
+        contest = judge_contest(plan, _measured(plan.sweep, path, kept=out is not None))
+    typer.echo(render_contest(contest, form))
+    if failed := sum(rival.row["status"] not in ("ok", "invalid") for rival in contest.rivals):
+        typer.echo(f"{plural(failed, 'network')} failed", err=True)
+        raise typer.Exit(1)
+
+
+def _measured(sweep: Sweep, path: Path, kept: bool) -> tuple[Row, ...]:
+    """Visit the points of a sweep, saying on stderr how far it is."""
+    from hvt_bench.executors import make_executor
+    from hvt_bench.measure import usable_memory_mib
+    from hvt_bench.progress import Progress
+    from hvt_bench.run import run_sweep
+
+    if path.suffix != ".csv":
+        raise RequestError(f"--out {path}: the table is a CSV; give it a name that ends in .csv")
+    workers = make_executor("process", preload=["hvt_bench.measure"])
+    events = run_sweep(sweep, workers, path, memory_limit_mib=usable_memory_mib())
+    try:
+        with (
+            answering_ctrl_c(signal.default_int_handler),
+            Progress(sweep, partial(typer.echo, err=True), bar=False) as progress,
+        ):
+            for event in events:
+                progress.show(event)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not tear what is being written
+        events.close()
+        typer.echo("stopped" + f"; what was finished is in {path}" * kept, err=True)
+        raise typer.Exit(STOPPED) from None
+    return progress.rows

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 DEFAULT_OUT = Path("reports/run.csv")
 MAX_MIB = 1e12
-USABLE_SHARE = 0.9  # of the memory that is free: the default of --memory-limit
 
 
 def sweep(
@@ -48,7 +47,7 @@ def sweep(
     Example: hvt-bench sweep sweeps/scaling.yaml
     """
     from hvt_bench.executors import make_executor
-    from hvt_bench.measure import available_memory_mib
+    from hvt_bench.measure import usable_memory_mib
     from hvt_bench.run import run_sweep
     from hvt_bench.sweep import load_sweep
 
@@ -63,8 +62,8 @@ def sweep(
         raise RequestError("--memory-limit needs --executor process: it limits a process of its own")
     if memory_limit is not None and not 0 < memory_limit < MAX_MIB:
         raise RequestError(f"--memory-limit {memory_limit:g}: give MiB, more than 0 and less than {MAX_MIB:.0e}")
-    if executor == "process" and memory_limit is None and (free := available_memory_mib()):
-        memory_limit = USABLE_SHARE * free
+    if executor == "process" and memory_limit is None:
+        memory_limit = usable_memory_mib()
     if memory_limit is None and any(point.max_batch and point.device == "cpu" for point in plan.points):
         raise RequestError("max_batch on a CPU needs a limit to run into: --memory-limit MIB, and --executor process")
     retried = _statuses(retry)

@@ -69,7 +69,7 @@ def save_figures(
     images = {
         folder / f"{beside.stem}.{name}.{suffix}": image
         for name in chosen
-        for suffix, image in _render(FIGURES[name], rows, formats).items()
+        for suffix, image in render_figure(name, rows, formats).items()
     }
     for path, image in images.items():
         write_whole(path, image)
@@ -95,12 +95,9 @@ def _check(rows: Sequence[Row], beside: Path, names: Sequence[str], formats: Seq
     return lacking
 
 
-def render_figure(name: str, rows: Sequence[Row], suffix: str) -> bytes:
-    """Return the figure `name` of FIGURES in one of FORMATS; `rows` lack nothing for it."""
-    return _render(FIGURES[name], rows, [suffix])[suffix]
-
-
-def _render(figure: Figure, rows: Sequence[Row], formats: Sequence[str]) -> dict[str, bytes]:
+def render_figure(name: str, rows: Sequence[Row], formats: Sequence[str]) -> dict[str, bytes]:
+    """Draw a figure that the rows can fill, and return its bytes in each of `formats`."""
+    figure = FIGURES[name]
     with style.journal_style():
         canvas = Canvas((style.WIDTH_IN, 4), layout="constrained")
         figure.draw(rows, canvas)

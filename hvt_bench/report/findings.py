@@ -6,14 +6,13 @@ analysis/fit.py. What is counted is exact and has none.
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hvt_bench.analysis.fit import Fit, Fits
-from hvt_bench.analysis.judge import CONFIDENCE, MARGIN_PCT, MIN_ROUNDS, Judgement, judge
+from hvt_bench.analysis.judge import CONFIDENCE, MARGIN_PCT, MIN_ROUNDS, Judgement, judge, rounds_of
 from hvt_bench.analysis.pick import Baseline
 from hvt_bench.analysis.series import describe, having, varying_network, varying_protocol
 from hvt_bench.errors import plural
@@ -123,7 +122,8 @@ def _saving(pair: _Pair) -> Finding | None:
         return Finding(f"{takes} of {theirs} and took {time:.2f} x its time; {few}.", sure=False)
     assert found.low is not None
     assert found.high is not None
-    interval = f"{_INTERVAL} {found.low:.2f} to {found.high:.2f}, {_rounds(pair.row)} against {_rounds(pair.base)} rounds"
+    rounds = f"{len(rounds_of(pair.row))} against {len(rounds_of(pair.base))} rounds"
+    interval = f"{_INTERVAL} {found.low:.2f} to {found.high:.2f}, {rounds}"
     if found.verdict == "UNSURE":
         return Finding(
             f"{takes} of {theirs}. Its time was {found.ratio:.2f} x, but the rounds are too far apart to say whether "
@@ -163,18 +163,8 @@ def _memory(pairs: Sequence[_Pair]) -> Iterator[Finding]:
 
 def _judged(old: Row, new: Row) -> Judgement | None:
     """Judge the rounds of two rows; None where there are too few."""
-    sides = [
-        tuple(float(ms) for ms in found) if isinstance(found := row["latency_ms_rounds"], tuple) else ()
-        for row in (old, new)
-    ]
-    if any(len(side) < MIN_ROUNDS or not all(math.isfinite(ms) and ms > 0 for ms in side) for side in sides):
-        return None
-    return judge(*sides)
-
-
-def _rounds(row: Row) -> int:
-    found = row["latency_ms_rounds"]
-    return len(found) if isinstance(found, tuple) else 0
+    sides = rounds_of(old), rounds_of(new)
+    return judge(*sides) if min(map(len, sides)) >= MIN_ROUNDS else None
 
 
 # --- along the axes -------------------------------------------------------------------------------------------------
@@ -250,12 +240,19 @@ def _growth(fits: Fits) -> Iterator[Finding]:
     for fit in fits.fits:
         if fit.metric == "macs":
             by_axis.setdefault(fit.axis, []).append(fit)
-    for axis, found in by_axis.items():
-        low, high = (choose(found, key=lambda fit: fit.exponent) for choose in (min, max))
-        other = f" ({low.line}) to {axis}^{high.exponent:.2f} ({high.line})" if low.line != high.line else f" ({low.line})"
-        apart = "; ".join(dict.fromkeys(fit.left_out for fit in found if fit.left_out))
-        yield Finding(f"MACs go as {axis}^{low.exponent:.2f}{other}{f'; left out: {apart}' if apart else ''}.")
+    if by_axis:
+        yield Finding(f"MACs go {'; '.join(_exponents(axis, found) for axis, found in by_axis.items())}.")
     yield from _slower_or_faster(fits)
+
+
+def _exponents(axis: str, found: Sequence[Fit]) -> str:
+    """Spell how MACs grow along an axis: `as depth^0.89 (hvt_s_1) to depth^0.99 (deit_small)`."""
+    low, high = (choose(found, key=lambda fit: fit.exponent) for choose in (min, max))
+    said = f"as {axis}^{low.exponent:.2f} ({low.line})"
+    if low.line != high.line:
+        said += f" to {axis}^{high.exponent:.2f} ({high.line})"
+    apart = ", ".join(dict.fromkeys(fit.left_out for fit in found if fit.left_out))
+    return f"{said}, left out: {apart}" if apart else said
 
 
 def _slower_or_faster(fits: Fits) -> Iterator[Finding]:

@@ -13,9 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hvt_bench import __version__
+from hvt_bench.analysis import render_fits
 from hvt_bench.analysis.fit import Fits, fit_rows
 from hvt_bench.analysis.judge import CONFIDENCE
-from hvt_bench.analysis import render_fits
 from hvt_bench.analysis.series import describe, varying_network, varying_protocol
 from hvt_bench.errors import FileError, RequestError
 from hvt_bench.plots import FIGURES, render_figure
@@ -78,7 +78,8 @@ def make_page(rows: Sequence[Row], source: str, sha256: str, baseline: str = "")
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         statuses=Counter(str(row["status"]) for row in rows),
-        days=sorted(_distinct(rows, "started_at")),
+        begun=min(_distinct(rows, "started_at"), default=""),
+        minutes=sum(float(str(row["seconds"])) for row in rows if row["seconds"] is not None) / 60,
         findings=find(rows, fits, held_against),
         confidence_pct=f"{100 * CONFIDENCE:g}",
         baseline=held_against,
@@ -114,7 +115,7 @@ def _source(templates: Environment, name: str) -> Markup:
     """Return a file of ours that goes into the page as it is."""
     assert templates.loader is not None
     text, _, _ = templates.loader.get_source(templates, name)
-    return Markup(text)  # noqa: S704
+    return Markup(text)
 
 
 def _fits(rows: Sequence[Row]) -> Fits | None:
@@ -169,7 +170,7 @@ def _figures(rows: Sequence[Row]) -> tuple[list[Figure], dict[str, str]]:
     """Draw what the rows can fill; return that, and why the others are not drawn."""
     lacking = {name: figure.lacks(rows) for name, figure in FIGURES.items()}
     drawn = [
-        Figure(name, figure.doc, Markup(inline_svg(render_figure(name, rows, "svg"), name, figure.doc)))  # noqa: S704
+        Figure(name, figure.doc, Markup(inline_svg(render_figure(name, rows, ["svg"])["svg"], name, figure.doc)))
         for name, figure in FIGURES.items()
         if not lacking[name]
     ]
