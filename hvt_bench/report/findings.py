@@ -201,8 +201,8 @@ def _free_line(axis: str, line: str, first: Row, last: Row) -> Finding:
     macs = float(str(last["macs"])) / float(str(first["macs"]))
     time, sure = _time_between(first, last)
     return Finding(
-        f"From {axis} {csv_text(first[axis])} to {csv_text(last[axis])}, {line} keeps its params ({_millions(first)} and "
-        f"{_millions(last)}); its MACs {'fall' if macs < 1 else 'grow'} to {macs:.2f} x{time}.",
+        f"From {axis} {csv_text(first[axis])} to {csv_text(last[axis])}, {line} keeps its params ({_millions(first)} "
+        f"and {_millions(last)}); its MACs {'fall' if macs < 1 else 'grow'} to {macs:.2f} x{time}.",
         sure,
     )
 

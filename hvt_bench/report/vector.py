@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 _SVG = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
+_FONT = "'DejaVu Sans'"  # matplotlib's; few machines have it, and Verdana is as wide
 _NUMBERS = ("d", "x", "y", "width", "height")
 """Attributes that hold lengths of the drawing; a transform may hold a scale, whose every digit counts."""
 _FAR_DIGITS = re.compile(r"(\.\d\d)\d+")  # a hundredth of a point is no longer seen
@@ -31,7 +32,7 @@ def inline_svg(image: bytes, name: str, label: str) -> str:
         root.attrib.pop(size, None)  # as wide as the page has room
     root.attrib |= {"role": "img", "aria-labelledby": f"{name}-title", "style": "stroke-linejoin: round"}
     title = ElementTree.Element("title", {"id": f"{name}-title"})
-    title.text = label
+    title.text = _NO_TEXT.sub("\ufffd", label)
     root.insert(0, title)
     return ElementTree.tostring(root, encoding="unicode", short_empty_elements=True)
 
@@ -44,7 +45,7 @@ def _rewrite(attributes: dict[str, str], name: str) -> None:
             attributes[key] = f"{name}-{value}"
         elif key == "href" and value.startswith("#"):
             attributes[key] = f"#{name}-{value[1:]}"
-        elif "url(#" in value:
-            attributes[key] = value.replace("url(#", f"url(#{name}-")
         elif key in _NUMBERS:
             attributes[key] = _FAR_DIGITS.sub(r"\1", " ".join(value.split()))
+        else:  # a hatch is named in a style
+            attributes[key] = value.replace("url(#", f"url(#{name}-").replace(_FONT, f"{_FONT}, Verdana, sans-serif")
