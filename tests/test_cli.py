@@ -437,6 +437,53 @@ def test_match_finds_networks_of_equal_cost(run):
     assert run(*arguments, "--tolerance", "200%")[0] == 2
 
 
+@pytest.mark.slow
+def test_match_measures_what_it_finds(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = "deit_tiny:img_size=32,depth=2,num_classes=10"
+    arguments = ("match", "--to", small, "--vary", "pool_stages", "--tolerance", "30%", "--format", "json")
+    protocol = [part for key in ("device=cpu", "rounds=2") for part in ("--protocol", key)]
+    code, out, err = run(*arguments, "--measure", "memory", *protocol, "--out", "kept.csv")
+    assert code == 0, err
+    (rival,) = json.loads(out)["rivals"]
+    assert (rival["pool_stages"], rival["status"], rival["verdict"]) == (0, "ok", None)
+    assert rival["peak_memory_mib_ratio"] > 0
+    assert err.splitlines()[0] == "2 points, 0 invalid; 0 done before, 2 to go in 4 rounds"
+    again = run(*arguments, "--measure", "memory", *protocol, "--out", "kept.csv")
+    assert (again[0], again[1]) == (0, out)
+    assert again[2].splitlines()[0] == "2 points, 0 invalid; 2 done before, 0 to go in 0 rounds"
+
+
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        (("--protocol", "rounds=3"), "--protocol says how to measure; give --measure latency too"),
+        (("--out", "a.csv"), "--out says how to measure; give --measure latency too"),
+        (
+            ("--measure", "latency", "--out", "a.txt"),
+            "--out a.txt: the table is a CSV; give it a name that ends in .csv",
+        ),
+        (("--measure", "latency", "--format", "xml"), "--format: unknown format 'xml'; known: csv, json, table"),
+    ],
+)
+def test_what_match_cannot_measure_is_said(run, more, sentence):
+    code, out, err = run("match", "--to", "hvt_ti_1:img_size=64", "--values", "depth=12", *more)
+    assert (code, out, err) == (2, "", f"error: {sentence}\n")
+
+
+def test_report_writes_a_page_beside_the_csv(run, small):
+    run("sweep", "small.yaml", "--executor", "inline")
+    assert run("report", "reports/run.csv") == (0, "wrote reports/run.report.html\n", "")
+    assert "<title>small: hvt-bench report</title>" in Path("reports/run.report.html").read_text()
+    assert run("report", "reports/run.csv", "--out", "page.html", "--baseline", "deit")[0] == 2
+    assert not Path("page.html").exists()
+    assert run("report", "none.csv") == (
+        2,
+        "",
+        "error: none.csv: there is no such file; `hvt-bench sweep` writes one\n",
+    )
+
+
 def test_table_is_markdown(run, small):
     run("sweep", "small.yaml", "--executor", "inline")
     code, out, err = run("table", "reports/run.csv")

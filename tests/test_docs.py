@@ -10,6 +10,7 @@ import pytest
 from hvt_bench.cli import app, main
 from hvt_bench.metrics.complexity import count
 from hvt_bench.models import FAMILIES, make_config
+from hvt_bench.report.findings import find, usual_baseline
 from hvt_bench.row import COLUMNS
 from hvt_bench.table import read_table
 from tests.test_judge import normal, shares
@@ -88,6 +89,13 @@ def test_what_readme_says_of_the_committed_run_is_in_it(readme, repository):
         f"{max(spreads):.0f} % apart, half of the points less than {statistics.median(spreads):.0f} %."
     )
     assert sentence in " ".join(readme.split())
+
+
+def test_the_finding_that_readme_shows_is_what_the_report_finds(readme, repository):
+    rows = read_table(repository / EXAMPLE)
+    first, *_ = find(rows, None, usual_baseline(rows))
+    assert f'"{first.text}" It is marked `Unsure`' in " ".join(readme.split())
+    assert not first.sure
 
 
 def test_what_readme_says_of_scripted_noise_is_so(readme):

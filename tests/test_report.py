@@ -67,7 +67,13 @@ def page(example):
 @pytest.fixture(scope="module")
 def hostile():
     """Every text of the rows is an attack."""
-    texts = {"model": f"a{HOSTILE}", "sweep": HOSTILE, "device_name": HOSTILE, "hostname": HOSTILE, "git_commit": HOSTILE}
+    texts = {
+        "model": f"a{HOSTILE}",
+        "sweep": HOSTILE,
+        "device_name": HOSTILE,
+        "hostname": HOSTILE,
+        "git_commit": HOSTILE,
+    }
     good = {"macs": 10**9, "params": 10**6, "latency_ms": 10.0, "peak_memory_mib": 9.0, "axis": "depth", "seconds": 1.0}
     rows = [row(**texts | good | {"depth": depth, "macs": depth * 10**9}) for depth in (6, 12)]
     rows.append(row(**texts | {"axis": "depth", "depth": 24, "status": "error", "error": HOSTILE}))
@@ -84,7 +90,9 @@ def test_every_reference_leads_to_an_id_of_the_page(page):
     ids = {known["id"] for _, known in found.elements if "id" in known}
     local = [known[key][1:] for _, known in found.elements for key in ("href",) if known.get(key, "").startswith("#")]
     clips = re.findall(r"url\(#([^)]*)\)", page)
-    named = [name for _, known in found.elements for key in ("aria-labelledby", "for") for name in known.get(key, "").split()]
+    named = [
+        name for _, known in found.elements for key in ("aria-labelledby", "for") for name in known.get(key, "").split()
+    ]
     assert local
     assert clips
     assert {*local, *clips, *named} <= ids
@@ -178,7 +186,9 @@ def test_what_cannot_be_reported_is_a_sentence(repository, tmp_path):
 def test_a_thousand_points_are_under_three_megabytes():
     base = {"params": 10**6, "peak_memory_mib": 90.1234, "weights_mib": 80.0, "latency_spread_pct": 3.0}
     rows = [
-        times(row(model=f"hvt_{n % 10}", axis="depth", depth=1 + n // 10, macs=10**7 * n + 7, latency_ms=n / 7, **base), n)
+        times(
+            row(model=f"hvt_{n % 10}", axis="depth", depth=1 + n // 10, macs=10**7 * n + 7, latency_ms=n / 7, **base), n
+        )
         for n in range(1, 1001)
     ]
     assert STEADY

@@ -105,14 +105,16 @@ def match(
     measured = [name.strip() for name in measure.split(",") if name.strip()]
     if not measured and (protocol or out):
         raise RequestError(f"{'--protocol' if protocol else '--out'} says how to measure; give --measure latency too")
+    if out is not None and out.suffix != ".csv":
+        raise RequestError(f"--out {out}: the table is a CSV; give it a name that ends in .csv")
+    if measured and form not in FORMS:
+        raise RequestError(f"--format: {unknown('format', form, FORMS)}")
     asked: dict[str, Any] = {"mode": mode} | ({"batch_size": batch_size} if batch_size else {})
     settled = parse_protocol(protocol or [], **asked) if measured else {}
     found = match(to, family, varied, values or [], parse_percent(tolerance), metric, batch_size or 64, mode)
     if not measured:
         typer.echo(render_match(found, form, limit))
         return
-    if form not in FORMS:
-        raise RequestError(f"--format: {unknown('format', form, FORMS)}")
     plan = plan_contest(found, measured, settled, limit)
     with ExitStack() as cleanup:
         path = out or Path(cleanup.enter_context(TemporaryDirectory())) / "match.csv"
@@ -130,8 +132,6 @@ def _measured(sweep: Sweep, path: Path, kept: bool) -> tuple[Row, ...]:
     from hvt_bench.progress import Progress
     from hvt_bench.run import run_sweep
 
-    if path.suffix != ".csv":
-        raise RequestError(f"--out {path}: the table is a CSV; give it a name that ends in .csv")
     workers = make_executor("process", preload=["hvt_bench.measure"])
     events = run_sweep(sweep, workers, path, memory_limit_mib=usable_memory_mib())
     try:

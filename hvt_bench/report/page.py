@@ -176,7 +176,7 @@ def _figures(rows: Sequence[Row]) -> tuple[list[Figure], dict[str, str]]:
         for name, figure in FIGURES.items():
             if not lacking[name]:
                 svg = inline_svg(render_figure(name, rows, ["svg"])["svg"], name, figure.doc)
-                drawn.append(Figure(name, figure.doc, Markup(svg)))  # noqa: S704
+                drawn.append(Figure(name, figure.doc, Markup(svg)))
     return drawn, {name: why for name, why in lacking.items() if why}
 
 

@@ -77,5 +77,6 @@ function filter() {
 form.addEventListener("input", filter);
 form.addEventListener("submit", event => event.preventDefault());
 form.addEventListener("reset", () => setTimeout(filter));
+addEventListener("beforeprint", () => { for (const more of document.querySelectorAll("details")) more.open = true; });
 form.hidden = false;
 filter();
