@@ -71,14 +71,17 @@ COLUMNS: dict[str, Column] = {
 }
 
 
+_EMPTY: dict[str, Value] = dict.fromkeys(COLUMNS)
+
+
 class Row(Mapping[str, Value]):
     """One line of the CSV: every key of COLUMNS; None is not measured or not applicable."""
 
     def __init__(self, values: Mapping[str, Value]) -> None:
-        strange = values.keys() - COLUMNS.keys()
-        if strange:
+        self._values: dict[str, Value] = {**_EMPTY, **values}
+        if len(self._values) != len(_EMPTY):
+            strange = values.keys() - COLUMNS.keys()
             raise KeyError(f"no such columns: {', '.join(sorted(strange))}")
-        self._values: dict[str, Value] = {name: values.get(name) for name in COLUMNS}
 
     def __getitem__(self, name: str) -> Value:
         return self._values[name]

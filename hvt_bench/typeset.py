@@ -85,14 +85,7 @@ def lay_out(rows: Sequence[Row], columns: Iterable[str], baseline: Baseline | No
 
 
 def _varies(rows: Sequence[Row], name: str) -> bool:
-    first: Value = None
-    for row in rows:
-        value = row[name]
-        if first is None:
-            first = value
-        elif value is not None and value != first:
-            return True
-    return False
+    return len({row[name] for row in rows} - {None}) > 1
 
 
 def _has_ratio(name: str) -> bool:

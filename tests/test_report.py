@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from markupsafe import escape
 
 from hvt_bench.errors import FileError, RequestError
 from hvt_bench.plots import FIGURES
@@ -12,7 +13,7 @@ from hvt_bench.report import write_report
 from hvt_bench.report.page import make_page
 from hvt_bench.row import COLUMNS
 from hvt_bench.table import read_table
-from tests.rows import STEADY, row, times
+from tests.rows import row
 
 EXAMPLE = "reports/examples/scaling_cpu/run.csv"
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}\x1b[31m&amp;"
@@ -143,10 +144,9 @@ def test_no_text_of_the_rows_is_markup(hostile):
 
 
 def test_what_failed_and_why_is_there(hostile):
-    lines = re.findall(r'<td class="why">(.*?)</td>', hostile)
-    assert lines == [
-        "&lt;script&gt;alert(1)&lt;/script&gt;&#34;&#39;&gt;&lt;img src=x onerror=alert(2)&gt;{{ 7*7 }}\x1b[31m&amp;amp;"
-    ]
+    (line,) = re.findall(r'<td class="why">(.*?)</td>', hostile)
+    assert line == str(escape(HOSTILE))
+    assert "<" not in line
 
 
 def test_the_same_rows_give_the_same_page(example, page):
@@ -186,10 +186,7 @@ def test_what_cannot_be_reported_is_a_sentence(repository, tmp_path):
 def test_a_thousand_points_are_under_three_megabytes():
     base = {"params": 10**6, "peak_memory_mib": 90.1234, "weights_mib": 80.0, "latency_spread_pct": 3.0}
     rows = [
-        times(
-            row(model=f"hvt_{n % 10}", axis="depth", depth=1 + n // 10, macs=10**7 * n + 7, latency_ms=n / 7, **base), n
-        )
-        for n in range(1, 1001)
+        row(model=f"hvt_{n % 10}", axis="depth", depth=1 + n // 10, macs=10**7 * n + 7, latency_ms=n / 7 + 1, **base)
+        for n in range(1000)
     ]
-    assert STEADY
     assert len(make_page(rows, "run.csv", "0" * 64).encode()) < 3_000_000
