@@ -259,7 +259,11 @@ def _slower_or_faster(fits: Fits) -> Iterator[Finding]:
     """Say where the exponent of the time differs from that of the MACs, beyond its interval."""
     timed = [fit for fit in fits.fits if fit.metric == "latency_ms"]
     with_interval = [fit for fit in timed if fit.low is not None]
-    apart = [(fit, macs) for fit in with_interval if (macs := _macs_of(fit, fits)) and not _agree(fit, macs)]
+    apart = [
+        (fit, macs)
+        for fit, macs in _macs_of(fits.fits)
+        if fit.metric == "latency_ms" and fit.low is not None and not _agree(fit, macs)
+    ]
     for fit, macs in apart[:MOST]:
         less = abs(fit.exponent) < abs(macs.exponent)
         yield Finding(
@@ -280,10 +284,17 @@ def _slower_or_faster(fits: Fits) -> Iterator[Finding]:
         yield Finding(f"Whether time grows as MACs do is open: exponents of time have no interval ({why}).", sure=False)
 
 
-def _macs_of(fit: Fit, fits: Fits) -> Fit | None:
-    """Return the fit of the MACs on the line of a fit; MACs do not depend on how a network is measured."""
-    of_axis = [other for other in fits.fits if other.metric == "macs" and (other.axis, other.x) == (fit.axis, fit.x)]
-    return next((other for other in of_axis if fit.line == other.line or fit.line.startswith(f"{other.line}, ")), None)
+def _macs_of(fits: Sequence[Fit]) -> Iterator[tuple[Fit, Fit]]:
+    """Yield each fit with that of the MACs on its line; MACs do not depend on how a network is measured."""
+    counted: dict[tuple[str, str, tuple[float, ...]], list[Fit]] = {}
+    for fit in fits:
+        if fit.metric == "macs":
+            counted.setdefault((fit.model, fit.axis, fit.x), []).append(fit)
+    for fit in fits:
+        for macs in counted.get((fit.model, fit.axis, fit.x), ()):
+            if fit.line == macs.line or fit.line.startswith(f"{macs.line}, "):
+                yield fit, macs
+                break
 
 
 def _agree(fit: Fit, macs: Fit) -> bool:

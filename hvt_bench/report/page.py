@@ -127,7 +127,7 @@ def _fits(rows: Sequence[Row]) -> Fits | None:
 
 
 def _distinct(rows: Sequence[Row], column: str) -> list[str]:
-    return list(dict.fromkeys(csv_text(row[column]) for row in rows if row[column] is not None))
+    return [csv_text(value) for value in dict.fromkeys(row[column] for row in rows) if value is not None]
 
 
 # --- what was run, and on what --------------------------------------------------------------------------------------
@@ -136,10 +136,12 @@ def _distinct(rows: Sequence[Row], column: str) -> list[str]:
 def _made_on(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
     """Yield the name of each column that says how rows were measured, and its values, with how many rows have each."""
     for name in _MADE_ON:
-        found = Counter(csv_text(row[name]) for row in rows if row[name] is not None)
+        found = Counter(row[name] for row in rows if row[name] is not None)
         if found:
             unit = f" {COLUMNS[name].unit}" if COLUMNS[name].unit else ""
-            spelt = [f"{value}{unit}" + f" ({number:,} rows)" * (len(found) > 1) for value, number in found.items()]
+            spelt = [
+                f"{csv_text(value)}{unit}" + f" ({number:,} rows)" * (len(found) > 1) for value, number in found.items()
+            ]
             more = f" and {len(spelt) - _SHOWN:,} more" if len(spelt) > _SHOWN else ""
             yield name, ", ".join(spelt[:_SHOWN]) + more
 
@@ -206,6 +208,6 @@ def _points(rows: Sequence[Row]) -> Mapping[str, Any]:
 def _columns(rows: Sequence[Row]) -> Iterator[tuple[str, str, str, str]]:
     """Yield each column that has values: its name, unit, what it means, and its value where all rows share it."""
     for name, column in COLUMNS.items():
-        values = {csv_text(row[name]) for row in rows}
-        if values != {""}:
-            yield name, column.unit, column.doc, values.pop() if len(values) == 1 else ""
+        values = {row[name] for row in rows}
+        if values != {None}:
+            yield name, column.unit, column.doc, csv_text(values.pop()) if len(values) == 1 else ""
