@@ -155,7 +155,7 @@ def test_the_same_rows_give_the_same_page(example, page):
 
 def test_a_single_row_has_a_page_too():
     text = make_page([row(macs=10**9, params=10**6)], "one.csv", "0" * 64)
-    assert "These rows compare nothing" in text
+    assert "There is one network, so nothing is compared" in text
     assert "Nothing can be fitted" in text
     assert "Not drawn:" in text
 

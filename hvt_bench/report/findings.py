@@ -57,6 +57,7 @@ def find(rows: Sequence[Row], fits: Fits | None, baseline: str) -> list[Finding]
     return [
         *_savings(pairs),
         *_memory(pairs),
+        *_range(rows),
         *_for_free(rows),
         *(_growth(fits) if fits else ()),
         *_noise(rows),
@@ -159,6 +160,22 @@ def _memory(pairs: Sequence[_Pair]) -> Iterator[Finding]:
             f"{pair.row['model']} peaked at {ratio:.2f} x the memory of {pair.base['model']}{pair.way}: {ours} against "
             f"{theirs} MiB, the largest of the rounds; no interval, since the rounds of memory are not in the CSV."
         )
+
+
+def _range(rows: Sequence[Row]) -> Iterator[Finding]:
+    """Say between what the networks lie."""
+    networks = {(row["macs"], row["params"]) for row in having(rows, "macs", "params")}
+    if len(networks) < 2:
+        return
+    said = [f"cost {_between(rows, 'macs', 1e9)} GMACs", f"have {_between(rows, 'params', 1e6)} M params"]
+    if len(having(rows, "latency_ms")) > 1:
+        said.append(f"took {_between(rows, 'latency_ms', 1)} ms a batch")
+    yield Finding(f"The networks {', '.join(said[:-1])} and {said[-1]}.")
+
+
+def _between(rows: Sequence[Row], column: str, unit: float) -> str:
+    values = [float(str(row[column])) / unit for row in having(rows, column)]
+    return f"{min(values):,.3g} to {max(values):,.3g}"
 
 
 def _judged(old: Row, new: Row) -> Judgement | None:
@@ -326,4 +343,5 @@ def _lost(rows: Sequence[Row]) -> Iterator[Finding]:
         reasons = ", ".join(f"{number:,} {status}" for status, number in failed.most_common())
         yield Finding(f"{failed.total():,} of {plural(len(rows), 'point')} failed ({reasons}): see below.")
     if invalid := sum(row["status"] == "invalid" for row in rows):
-        yield Finding(f"{plural(invalid, 'combination')} that were asked for are no network: see below.")
+        verbs = ("was", "is") if invalid == 1 else ("were", "are")
+        yield Finding(f"{plural(invalid, 'combination')} that {verbs[0]} asked for {verbs[1]} no network: see below.")

@@ -1,0 +1,194 @@
+"""Sentences made from rows: sure where the rounds decide, careful where they do not."""
+
+import pytest
+
+from hvt_bench.analysis.fit import fit_rows
+from hvt_bench.report.findings import MOST, find, usual_baseline
+from tests.rows import STEADY, row, times
+
+NOISY = (10.0, 15.0, 7.0, 12.0, 5.0)
+
+
+def deit(**changes):
+    fixed = {"model": "deit_small", "family": "vit", "pool_stages": None, "macs": 4 * 10**9, "params": 22 * 10**6}
+    return row(**fixed | {"latency_ms": 10.0} | changes)
+
+
+def hvt(factor=0.5, rounds=STEADY, **changes):
+    fixed = {"macs": 2 * 10**9, "params": 22 * 10**6, "latency_ms": 10.0 * factor, "latency_ms_rounds": rounds}
+    return times(row(**fixed | changes), factor)
+
+
+def said(*rows):
+    """The findings about pairs of networks."""
+    return find(rows, None, usual_baseline(rows))
+
+
+def first(*rows):
+    found = said(*rows)[0]
+    return found.text, found.sure
+
+
+def test_quiet_rounds_say_how_much_of_the_saving_is_realised():
+    text, sure = first(hvt(0.65), deit())
+    assert text == (
+        "hvt_s_1 takes 0.50 x the MACs and 0.65 x the time of deit_small (95 % interval 0.64 to 0.66, 5 against 5 "
+        "rounds): 70 % of the saving is realised (69 to 71 %)."
+    )
+    assert sure
+
+
+def test_rounds_further_apart_give_a_range():
+    text, sure = first(hvt(0.5, (10.0, 11.0, 14.0, 12.0, 8.0)), deit(latency_ms_rounds=(10.0, 12.0, 14.0, 11.0, 8.0)))
+    assert text.endswith("% of the saving is realised, the rounds do not say it more closely.")
+    assert not sure
+
+
+def test_noise_that_decides_nothing_is_said():
+    text, sure = first(hvt(0.9, NOISY), deit(latency_ms_rounds=NOISY))
+    assert text.startswith(
+        "hvt_s_1 takes 0.50 x the MACs of deit_small. Its time was 0.90 x, but the rounds are too far apart to say "
+        "whether it is less (95 % interval "
+    )
+    assert not sure
+
+
+def test_the_same_time_is_no_saving():
+    text, sure = first(hvt(1.0), deit())
+    assert text.startswith("hvt_s_1 takes 0.50 x the MACs and, within 2 %, the same time as deit_small (95 % interval ")
+    assert sure
+
+
+def test_a_slower_network_realises_nothing():
+    text, _ = first(hvt(1.5), deit())
+    assert "1.50 x the time of deit_small" in text
+    assert text.endswith(": none of the saving is realised.")
+
+
+def test_more_macs_are_no_saving():
+    text, _ = first(hvt(1.5, macs=8 * 10**9), deit())
+    assert "2.00 x the MACs and 1.50 x the time" in text
+    assert "saving" not in text
+
+
+def test_one_round_gives_no_interval_and_says_so():
+    text, sure = first(hvt(0.5, (10.0,)), deit())
+    assert text == (
+        "hvt_s_1 takes 0.50 x the MACs of deit_small and took 0.50 x its time; fewer than 2 rounds on a side give no "
+        "interval, so this may be noise."
+    )
+    assert not sure
+
+
+def test_without_times_only_macs_are_compared():
+    counted = {"latency_ms": None, "latency_ms_rounds": None}
+    found = said(row(macs=10**9, **counted), deit(**counted))
+    assert [finding.text for finding in found[:2]] == [
+        "hvt_s_1 takes 0.25 x the MACs of deit_small.",
+        "No time of these networks was measured, so nothing here says how long such MACs take.",
+    ]
+
+
+def test_training_steps_are_held_against_training_macs():
+    train = {"mode": "train", "train_macs": 6 * 10**9}
+    text, _ = first(hvt(0.8, **train), deit(**train | {"train_macs": 12 * 10**9}))
+    assert text.startswith("hvt_s_1 takes 0.50 x the training MACs and 0.80 x the time of deit_small")
+
+
+def test_pairs_are_of_one_way_of_measuring():
+    ways = [{"batch_size": batch} for batch in (1, 64)]
+    found = [finding.text for finding in said(*(hvt(0.5, **way) for way in ways), *(deit(**way) for way in ways))]
+    assert sum("the time of deit_small (batch 1)" in text for text in found) == 1
+    assert sum("the time of deit_small (batch 64)" in text for text in found) == 1
+
+
+def test_largest_batches_that_differ_are_not_compared():
+    largest = {"max_batch": True}
+    found = said(hvt(0.5, **largest, batch_size=64), deit(**largest, batch_size=32))
+    assert not any("x the" in finding.text for finding in found)
+
+
+def test_many_pairs_are_counted():
+    found = said(*(hvt(0.5, model=f"hvt_{n}") for n in range(9)), deit())
+    assert sum("of the saving is realised" in finding.text for finding in found) == MOST
+    assert f"These are the first {MOST} of 9 such pairs." in [finding.text for finding in found]
+
+
+def test_memory_has_no_interval():
+    found = said(hvt(0.5, peak_memory_mib=50.0), deit(peak_memory_mib=100.0))
+    (text,) = (finding.text for finding in found if "peaked" in finding.text)
+    assert text.startswith("hvt_s_1 peaked at 0.50 x the memory of deit_small: 50 against 100 MiB")
+    assert "no interval" in text
+
+
+def stages(*factors):
+    return [
+        hvt(factor, pool_stages=stage, macs=(4 - stage) * 10**9, axis=None if stage == 1 else "pool_stages")
+        for stage, factor in enumerate(factors)
+    ]
+
+
+def test_what_changes_macs_and_no_params_is_for_free():
+    found = [finding.text for finding in find(stages(1.0, 0.8, 0.5), None, "")]
+    assert (
+        "From pool_stages 0 to 2, hvt_s_1 keeps its params (22.00 M and 22.00 M); its MACs fall to 0.50 x, its time to "
+        "0.50 x (95 % interval 0.49 to 0.51)."
+    ) in found
+
+
+def along_depth(exponent, rounds=STEADY, points=(6, 12, 18, 24)):
+    return [
+        times(
+            row(depth=depth, axis=None if depth == 12 else "depth", macs=depth * 10**8, latency_ms_rounds=rounds),
+            (depth / 12) ** exponent,
+        )
+        for depth in points
+    ]
+
+
+def growth(rows):
+    rows = [type(found)({**found, "latency_ms": found["latency_ms_rounds"][0]}) for found in rows]
+    return [finding for finding in find(rows, fit_rows(rows), "") if "depth^" in finding.text or "line" in finding.text]
+
+
+def test_time_that_grows_less_than_macs_is_named():
+    texts = [finding.text for finding in growth(along_depth(0.5))]
+    assert texts[0] == "MACs go as depth^1.00 (hvt_s_1)."
+    assert texts[1].startswith(
+        "Along depth, the time of hvt_s_1 changes less than its MACs: as depth^0.50 (95 % interval "
+    )
+    assert texts[1].endswith("), not ^1.00.")
+
+
+def test_time_that_may_grow_as_macs_do_is_left_open():
+    found = growth(along_depth(1.0, NOISY))
+    assert found[-1].text.startswith("On 1 of 1 line the exponent of the time is not told from that of the MACs")
+    assert not found[-1].sure
+
+
+def test_three_points_give_no_interval_and_say_why():
+    rows = along_depth(1.0, points=(6, 12, 18))
+    rows = [type(found)({**found, "latency_ms": found["latency_ms_rounds"][0]}) for found in rows]
+    texts = [finding.text for finding in find(rows, fit_rows(rows), "")]
+    assert any("exponents of time have no interval (3 points; an interval needs 4)" in text for text in texts)
+
+
+@pytest.mark.parametrize(("spread", "sure"), [(3.0, True), (30.0, False)])
+def test_noise_is_measured(spread, sure):
+    (found,) = find([row(latency_spread_pct=spread)], None, "")
+    assert found.text.startswith(f"The rounds of one point are up to {spread:.0f} % apart")
+    assert found.sure == sure
+
+
+def test_what_failed_is_counted():
+    rows = [row(), row(status="oom"), row(status="oom"), row(status="timeout"), row(status="invalid")]
+    assert [finding.text for finding in find(rows, None, "")] == [
+        "3 of 5 points failed (2 oom, 1 timeout): see below.",
+        "1 combination that was asked for is no network: see below.",
+    ]
+
+
+def test_the_usual_baseline_is_the_first_vit_with_a_centre():
+    assert usual_baseline([hvt(), deit(axis="depth"), deit(model="deit_tiny"), deit()]) == "deit_tiny"
+    assert usual_baseline([hvt(), hvt(model="other")]) == "hvt_s_1"
+    assert usual_baseline([hvt()]) == ""
