@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -36,16 +37,6 @@ _MADE_ON = (
 """What the rows were measured on, with and by."""
 
 _SHOWN = 8  # values of one column of these
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of the table of points."""
-
-    text: str
-    exact: str = ""
-    """What it is sorted and filtered by, where that is not the text."""
-    best: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,15 +183,12 @@ def _points(rows: Sequence[Row]) -> Mapping[str, Any]:
     cells = []
     for column in laid:
         exact = [csv_text(row[column.name]) for row in rows] if column.right else column.texts
-        cells.append(
-            [
-                Cell(text, raw if raw != text else "", place in column.best)
-                for place, (text, raw) in enumerate(zip(column.texts, exact, strict=True))
-            ]
-        )
+        values = ["" if raw == text else raw for raw, text in zip(exact, column.texts, strict=True)]
+        best = [place in column.best for place in range(len(rows))]
+        cells.append(zip(column.texts, values, best, repeat(column.right), strict=False))
     return {
         "heads": [(column.name, COLUMNS[column.name].label, shown_unit(column.name), column.right) for column in laid],
-        "lines": zip(*cells, strict=True),
+        "lines": zip(*cells, strict=True),  # of cells: text, value to sort and filter by if it is another, best, right
         "choices": {name: values for name in ("model", "axis", "status") if len(values := _distinct(rows, name)) > 1},
     }
 
