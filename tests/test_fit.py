@@ -123,7 +123,7 @@ def test_each_way_of_measuring_is_a_line_and_counts_are_one():
 def test_rows_of_two_machines_are_two_lines():
     rows = [timed(depth, device_name=name) for name in ("A100", "H200") for depth in (6, 12, 18, 24)]
     lines = {fit.line for fit in fit_rows(rows, ["latency_ms"]).fits}
-    assert lines == {"hvt_s_1, device_name A100", "hvt_s_1, device_name H200"}
+    assert lines == {"hvt_s_1, A100", "hvt_s_1, H200"}
 
 
 def test_two_rows_of_one_point_are_not_averaged():
@@ -227,3 +227,9 @@ def test_csv_and_json_hold_the_same():
 def test_an_unknown_format_is_refused():
     with pytest.raises(RequestError, match="unknown format 'xml'; known: csv, json, table"):
         render_fits(fit_rows(LINE), "xml")
+
+
+def test_an_axis_of_lists_has_no_exponents():
+    deeper = row(model="m", macs=2_000, depth=24, stage_depths=(2, 3, 16, 3), axis="stage_depths")
+    rows = [row(model="m", macs=1_000, stage_depths=(1, 2, 11, 2)), deeper, *(timed(depth) for depth in (6, 12))]
+    assert fit_rows(rows, ["latency_ms"]).not_fitted == ("axis stage_depths: its values are no numbers",)

@@ -14,7 +14,7 @@ from typing import Literal
 
 from hvt_bench.analysis import power
 from hvt_bench.analysis.power import Bend
-from hvt_bench.analysis.series import MACHINE, describe, varying_network, varying_protocol
+from hvt_bench.analysis.series import describe, varying_machine, varying_network, varying_protocol
 from hvt_bench.errors import RequestError, plural, unknown
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row
@@ -45,12 +45,6 @@ ROUNDS = {"latency_ms": "latency_ms_rounds"}
 """Metrics whose rounds are in the rows, and in which column."""
 USUAL = ("macs", "params", "latency_ms", "peak_memory_mib")
 """What is fitted where nothing else is asked for."""
-
-_MACHINE = (
-    "device_name",
-    "torch_version",
-    "hvt_bench_version",
-)  # rows of several machines in one CSV are several lines
 
 
 @dataclass(frozen=True)
@@ -108,11 +102,11 @@ def fit_rows(rows: Sequence[Row], metrics: Sequence[str] = ()) -> Fits:
     """
     chosen = _chosen(rows, metrics)
     network = varying_network(rows)
-    protocol = (*varying_protocol(rows), *(name for name in MACHINE if len({row[name] for row in rows} - {None}) > 1))
+    protocol = (*varying_protocol(rows), *varying_machine(rows))
     fits: list[Fit] = []
     not_fitted: list[str] = []
     for axis in dict.fromkeys(str(row["axis"]) for row in rows if row["axis"] is not None):
-        if axis not in COLUMNS or COLUMNS[axis].kind not in (int, float):
+        if axis not in COLUMNS or COLUMNS[axis].kind not in (int, float) or COLUMNS[axis].many:
             not_fitted.append(f"axis {axis}: its values are no numbers")
             continue
         on_axis = [row for row in rows if row["axis"] in (axis, None) and row["status"] != "invalid"]

@@ -29,7 +29,7 @@ def absent(rows: Sequence[Row], *columns: str) -> str:
 
 def measured_by(row: Row, name: str) -> Value:
     """Return how a row was measured; a largest batch is no batch size that was asked for."""
-    return None if name == "batch_size" and row["max_batch"] else row[name]
+    return row[name] if name != "batch_size" or not row["max_batch"] else None
 
 
 def varying_protocol(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -44,6 +44,11 @@ def varying_protocol(rows: Sequence[Row]) -> tuple[str, ...]:
             len({measured_by(row, name) for row in of if row["axis"] != name} - {None}) > 1 for of in models.values()
         )
     )
+
+
+def varying_machine(rows: Sequence[Row]) -> tuple[str, ...]:
+    """Fields of MACHINE that differ between rows."""
+    return tuple(name for name in MACHINE if len({row[name] for row in rows} - {None}) > 1)
 
 
 def varying_network(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -71,7 +76,13 @@ def _kinds(rows: Iterable[Row], fields: Sequence[str]) -> int:
 
 def describe(row: Row, fields: Iterable[str]) -> list[str]:
     """Spell values of a row as a legend does: `float32`, `batch 64`, `depth 18`."""
-    heads = {"device": "", "dtype": "", "attention": "", "mode": "", "batch_size": "batch ", "num_threads": "threads "}
+    heads = {
+        **dict.fromkeys(("device", "dtype", "attention", "mode", "device_name"), ""),
+        "batch_size": "batch ",
+        "num_threads": "threads ",
+        "torch_version": "torch ",
+        "hvt_bench_version": "hvt-bench ",
+    }
     return [f"{heads.get(name, f'{name} ')}{csv_text(row[name])}" for name in fields if row[name] is not None]
 
 
