@@ -53,6 +53,14 @@ def join_accuracy(path: Path, systems: Sequence[str]) -> tuple[tuple[Joined, ...
     return joined, tuple(strange)
 
 
+def own_accuracy(path: Path) -> dict[str, float]:
+    """Return the top-1 in percent of each model of a CSV with columns `model` and `top1`. Raises FileError."""
+    found = {name: top1 for name, (_, top1) in _read(path).items()}
+    if not found:
+        raise FileError(f"{path}: no line has a top1; give one a model")
+    return found
+
+
 def _subject(row: Printed) -> str:
     """Return what a row is about: a network of ours, or the printed name of another."""
     return row.network or row.model
