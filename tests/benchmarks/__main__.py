@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import counting, estimate, gate, insight, repeatability, show, startup
+from tests.benchmarks import counting, estimate, figures, gate, insight, repeatability, show, startup
 
 BENCHMARKS = {
     "startup": startup.run,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "estimate": estimate.run,
     "gate": gate.run,
     "insight": insight.run,
+    "figures": figures.run,
     "repeatability": repeatability.run,
 }
 
