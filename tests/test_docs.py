@@ -119,16 +119,43 @@ def _share(found, *verdicts):
     return f"{100 * sum(found[verdict] for verdict in verdicts) / found.total():.0f} %"
 
 
-@pytest.mark.parametrize("example", [EXAMPLE, "reports/examples/neighbours/run.csv"])
-def test_the_committed_figure_is_drawn_from_the_committed_run(repository, tmp_path, example):
-    """By the shapes of its lines and its words: where they stand on the page depends on the version of matplotlib."""
+FIGURES_OF = {
+    EXAMPLE: ["scaling", "speedup", "tokens", "breakdown"],
+    "reports/examples/neighbours/run.csv": ["scaling"],
+}
+
+
+@pytest.mark.parametrize("example", FIGURES_OF)
+def test_the_committed_figures_are_drawn_from_the_committed_run(repository, tmp_path, example):
+    """By the shapes of lines and bars and their words: where these stand depends on the version of matplotlib."""
     from hvt_bench.plots import save_figures
 
     rows = read_table(repository / example)
-    (drawn,) = save_figures(rows, tmp_path / "run.csv", ["scaling"], ["svg"]).paths
-    committed = (repository / example).with_name("run.scaling.svg").read_text()
-    assert _words(drawn.read_text()) == _words(committed)
-    assert _shapes(drawn.read_text()) == pytest.approx(_shapes(committed), abs=0.01)
+    for path in save_figures(rows, tmp_path / "run.csv", FIGURES_OF[example], ["svg"]).paths:
+        drawn, committed = path.read_text(), (repository / example).with_name(path.name).read_text()
+        assert _words(drawn) == _words(committed), path.name
+        assert _shapes(drawn) == pytest.approx(_shapes(committed), abs=0.01), path.name
+
+
+def test_every_figure_in_readme_is_held_to_its_data(readme, repository):
+    shown = set(re.findall(r"\]\((reports/examples/[^)]*)\.png\)", readme))
+    assert shown == {path.removesuffix(".csv") + f".{name}" for path, names in FIGURES_OF.items() for name in names}
+    assert all((repository / f"{path}.{suffix}").exists() for path in shown for suffix in ("png", "svg"))
+
+
+def test_every_figure_is_explained_in_readme(readme):
+    from hvt_bench.plots import FIGURES
+
+    assert re.findall(r"^\| `(\w+)` \| ", readme.partition("| figure | |")[2].partition("\n\n")[0], flags=re.M) == list(
+        FIGURES
+    )
+
+
+def test_what_readme_says_of_the_saving_is_in_the_committed_run(readme, repository):
+    from hvt_bench.analysis.savings import pairs
+
+    (pair,) = (pair for pair in pairs(read_table(repository / EXAMPLE), "deit_small") if pair.row["axis"] is None)
+    assert f"HVT-S-1 realised {100 * pair.realised:.0f} % of its saving in this run." in " ".join(readme.split())
 
 
 def _words(svg):

@@ -10,8 +10,9 @@ from hvt_bench import load_sweep
 from hvt_bench.analysis.series import varying_network, varying_protocol
 from hvt_bench.errors import FileError, RequestError
 from hvt_bench.plots import FIGURES, save_figures
+from hvt_bench.plots.asked import Asked
 from hvt_bench.plots.memory import draw_memory
-from hvt_bench.plots.scaling import draw_scaling
+from hvt_bench.plots.scaling import MOST_LINES, draw_scaling
 from hvt_bench.plots.style import axis_label, fit_height, journal_style, wants_log
 from hvt_bench.plots.tradeoff import draw_tradeoff, round_rates
 from hvt_bench.row import Row
@@ -51,12 +52,18 @@ def figure():
         yield Figure((7, 5), layout="constrained")
 
 
+def swept_lines(ax):
+    """Lines along the axis, by name; a line at a centre has its marker at one end only."""
+    named = (line for line in ax.lines if not line.get_label().startswith("_"))
+    return {line.get_label(): line for line in named if line.get_markevery() is None}
+
+
 def lines(ax):
-    return {str(c.get_label()): list(map(tuple, c.lines[0].get_xydata().tolist())) for c in ax.containers}
+    return {name: list(map(tuple, line.get_xydata().tolist())) for name, line in swept_lines(ax).items()}
 
 
 def references(ax):
-    return {str(line.get_label()): line.get_ydata()[0] for line in ax.lines if not line.get_label().startswith("_")}
+    return {str(line.get_label()): line.get_ydata()[0] for line in ax.lines if line.get_markevery() is not None}
 
 
 def markers(ax):
@@ -142,21 +149,64 @@ def test_words_on_an_axis_are_not_joined_by_a_line(figure):
     draw_scaling([row(), swept("attention", "eager", latency_ms=9.0)], figure)
     ax = figure.axes[1]
     assert lines(ax) == {"hvt_s_1": [(0, 5), (1, 9)]}
-    assert ax.containers[0].lines[0].get_linestyle() == "None"
+    assert swept_lines(ax)["hvt_s_1"].get_linestyle() == "None"
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["sdpa", "eager"]
 
 
-def test_bars_are_half_the_spread_between_rounds_either_side(figure):
-    draw_scaling([row(), swept("depth", 6, latency_ms=4.0, latency_spread_pct=None)], figure)
-    (bars,) = figure.axes[1].containers[0].lines[2]
-    bottom, top = bars.get_segments()[-1]
-    assert (bottom[1], top[1]) == pytest.approx((4.75, 5.25))
-    assert "Bars: spread between rounds" in footer(figure)
+def test_a_band_goes_from_the_fastest_round_to_the_slowest(figure):
+    rounds = [row(latency_ms_rounds=(5.0, 4.0, 7.0)), swept("depth", 6, latency_ms_rounds=(3.0, 3.5, 2.5))]
+    draw_scaling(rounds, figure)
+    (band,) = figure.axes[1].collections
+    assert {tuple(point) for point in band.get_paths()[0].vertices} == {(6, 2.5), (6, 3.5), (12, 4), (12, 7)}
+    assert "Bands: from the fastest round to the slowest" in footer(figure)
 
 
-def test_no_bars_are_promised_where_no_spread_is_known(figure):
-    draw_scaling([row(latency_spread_pct=None), swept("depth", 6, latency_spread_pct=None)], figure)
-    assert "Bars" not in footer(figure)
+def test_words_on_an_axis_have_a_bar_from_the_fastest_round_to_the_slowest(figure):
+    draw_scaling([row(), swept("attention", "eager", latency_ms_rounds=(8.0, 9.0))], figure)
+    bar = figure.axes[1].collections[0].get_segments()[-1]
+    assert bar.tolist() == [[1, 8], [1, 9]]
+
+
+def test_no_bands_are_promised_where_no_rounds_are_known(figure):
+    draw_scaling([row(), swept("depth", 6, latency_ms_rounds=(3.0,))], figure)
+    assert "ands" not in footer(figure)
+
+
+def test_the_exponent_of_each_line_stands_above_its_panel(figure):
+    draw_scaling([row(macs=2_000_000_000), swept("depth", 6, macs=1_000_000_000, latency_ms=1.25), row(**DEIT)], figure)
+    said = [[text.get_text() for text in ax.get_legend().get_texts()] for ax in figure.axes]
+    assert said == [["^1.00"], ["^2.00"]]
+    assert "^: exponent of a power law" in footer(figure)
+
+
+def test_more_lines_than_can_be_told_apart_are_grey(figure):
+    models = [f"m{number}" for number in range(MOST_LINES + 3)]
+    draw_scaling([made for model in models for made in (row(model=model), swept("depth", 6, model=model))], figure)
+    assert legend(figure) == models[:MOST_LINES]
+    assert len(figure.axes[0].collections[0].get_segments()) == 3
+    assert "3 more lines in grey" in footer(figure)
+
+
+def test_metrics_by_choice_have_a_row_of_panels_each(figure):
+    draw_scaling(ROWS, figure, Asked(metrics=("peak_memory_mib", "latency_ms", "macs")))
+    assert [ax.get_ylabel() for ax in figure.axes[:3]] == ["peak memory (MiB)", "latency (ms)", "GMACs"]
+
+
+def test_a_hue_has_a_colour_for_each_of_its_values(figure):
+    machines = [
+        made for name in ("A100", "H200") for made in (row(device_name=name), swept("depth", 6, device_name=name))
+    ]
+    draw_scaling(machines, figure, Asked(hue="device_name"))
+    drawn = swept_lines(figure.axes[1])
+    assert list(drawn) == ["hvt_s_1, A100", "hvt_s_1, H200"]
+    assert len({line.get_color() for line in drawn.values()}) == 2
+
+
+def test_one_column_has_fewer_panels_side_by_side():
+    with journal_style():
+        narrow = Figure((3.5, 5), layout="constrained")
+        draw_scaling([row(), swept("depth", 6), swept("img_size", 384), swept("pool_stages", 0)], narrow)
+        assert narrow.axes[0].get_gridspec().ncols == 2
 
 
 def test_ways_of_measuring_are_lines_of_their_own_and_macs_are_drawn_once(figure):
@@ -179,7 +229,7 @@ def test_twelve_lines_have_twelve_markers(figure):
         for place in ({}, {"axis": "depth", "depth": 6})
     ]
     draw_scaling(rows, figure)
-    drawn = [container.lines[0] for container in figure.axes[1].containers]
+    drawn = list(swept_lines(figure.axes[1]).values())
     assert len({line.get_marker() for line in drawn}) == 12
     assert len({line.get_color() for line in drawn}) == 3
 
@@ -269,9 +319,11 @@ def test_a_memory_of_zero_keeps_the_axes_linear(figure):
 
 
 def test_each_way_of_measuring_has_a_panel(figure):
-    draw_tradeoff([row(), swept("depth", 6, macs=10**9), row(batch_size=64, latency_ms=90.0)], figure)
+    rows = [row(), swept("depth", 6, macs=10**9), swept("depth", 9, macs=2 * 10**9)]
+    batches = [Row({**made, "batch_size": 64, "latency_ms": 90.0}) for made in rows]
+    draw_tradeoff([*rows, *batches], figure)
     assert [ax.get_title() for ax in figure.axes] == ["batch 1", "batch 64"]
-    assert [markers(ax) for ax in figure.axes] == [{(2.4, 5), (1, 5)}, {(2.4, 90)}]
+    assert [markers(ax) for ax in figure.axes] == [{(2.4, 5), (1, 5), (2, 5)}, {(2.4, 90), (1, 90), (2, 90)}]
     assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
 
 
@@ -309,10 +361,15 @@ def test_the_eleventh_model_has_the_colour_of_the_first_and_is_hollow(figure):
 
 def test_figures_are_written_beside_the_csv_in_order(tmp_path):
     saved = save_figures(ROWS, tmp_path / "run.csv")
-    names = [f"run.{name}.{suffix}" for name in ("scaling", "tradeoff", "memory") for suffix in ("png", "svg")]
+    drawn = ("scaling", "tradeoff", "speedup", "accuracy", "breakdown", "memory", "noise")
+    names = [f"run.{name}.{suffix}" for name in drawn for suffix in ("png", "svg")]
     assert [path.name for path in saved.paths] == names
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    assert saved.not_drawn == {}
+    assert saved.not_drawn == {
+        "tokens": "no row has seq_lens",
+        "heatmap": "no model has rows that differ in two fields of numbers, as those of a `grid` do",
+        "roofline": "no row has arithmetic_intensity or macs_per_s",
+    }
     assert plt.get_fignums() == []
 
 
@@ -341,7 +398,7 @@ def test_text_of_an_svg_is_text(tmp_path):
 def test_a_long_name_is_broken_behind_a_comma(figure):
     name = "hvt:embed_dim=256,num_heads=4,depth=10,pool_stages=2"
     draw_memory([row(model=name)], figure)
-    assert legend(figure) == ["hvt:embed_dim=256,num_heads=4,\ndepth=10,pool_stages=2", "centre"]
+    assert legend(figure) == ["hvt:embed_dim=256,num_heads=4,\ndepth=10,pool_stages=2"]
 
 
 @pytest.mark.parametrize("draw", [draw_scaling, draw_tradeoff])
@@ -359,12 +416,13 @@ def test_many_long_names_stand_clear_of_the_panels(draw, figure):
 
 def test_what_the_rows_cannot_fill_is_left_out_and_said(tmp_path):
     saved = save_figures([row(**UNMEASURED), swept("depth", 6, **UNMEASURED)], tmp_path / "run.csv", formats=["svg"])
-    assert [path.name for path in saved.paths] == ["run.scaling.svg"]
-    assert saved.not_drawn == {"tradeoff": "no row has latency_ms", "memory": "no row has peak_memory_mib"}
+    assert [path.name for path in saved.paths] == [f"run.{name}.svg" for name in ("scaling", "accuracy", "breakdown")]
+    expected = {"tradeoff": "no row has latency_ms", "memory": "no row has peak_memory_mib"}
+    assert expected.items() <= saved.not_drawn.items()
 
 
 def test_centres_alone_have_no_scaling(tmp_path):
-    assert save_figures([row()], tmp_path / "run.csv", formats=["svg"]).not_drawn == {"scaling": "no row has axis"}
+    assert save_figures([row()], tmp_path / "run.csv", formats=["svg"]).not_drawn["scaling"] == "no row has axis"
 
 
 @pytest.mark.parametrize(
@@ -389,7 +447,7 @@ def test_a_figure_asked_for_that_cannot_be_drawn_is_an_error(rows, name, why, tm
 
 @pytest.mark.parametrize("rows", [[], [swept("depth", 6, **INVALID)]])
 def test_nothing_to_draw_is_an_error(rows, tmp_path):
-    with pytest.raises(RequestError, match=r"run.csv: there is nothing to draw: scaling: .*; tradeoff: .*; memory: "):
+    with pytest.raises(RequestError, match=r"run.csv: there is nothing to draw: scaling: .*; tradeoff: .*; noise: "):
         save_figures(rows, tmp_path / "run.csv")
     assert list(tmp_path.iterdir()) == []
 
@@ -398,7 +456,11 @@ def test_nothing_to_draw_is_an_error(rows, tmp_path):
     ("arguments", "message"),
     [
         ({"names": ["scalling"]}, "unknown figure 'scalling'; did you mean 'scaling'?"),
-        ({"names": ["scaling", "bars"]}, "unknown figure 'bars'; known: memory, scaling, tradeoff"),
+        (
+            {"names": ["scaling", "bars"]},
+            "unknown figure 'bars'; known: accuracy, breakdown, heatmap, "
+            "memory, noise, roofline, scaling, speedup, tokens, tradeoff",
+        ),
         ({"formats": ["gif"]}, "unknown format 'gif'; known: pdf, png, svg"),
     ],
 )

@@ -67,23 +67,49 @@ def list_(what: Annotated[Listing, typer.Argument(help="What to list.")]) -> Non
 
 
 def plot(
-    csv: Annotated[Path, typer.Argument(help="A CSV that `hvt-bench sweep` wrote.")],
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Figures to draw; all that the CSV can fill, if none.")
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="CSVs that `hvt-bench sweep` wrote, then the figures to draw; all that they can fill, if none.",
+            metavar="CSV... [FIGURE...]",
+        ),
+    ],
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="Columns to draw; `tradeoff` and `speedup` set the second against the first.", metavar="COLUMN,..."
+        ),
+    ] = "",
+    hue: Annotated[str, typer.Option(help="Column whose values have a colour each.", metavar="COLUMN")] = "model",
+    baseline: Annotated[
+        str, typer.Option(help="`speedup`: model, or point_id, that others are held against.", metavar="MODEL")
+    ] = "",
+    accuracy: Annotated[
+        Path | None, typer.Option(help="`accuracy`: CSV with columns model and top1, in percent.", metavar="FILE")
     ] = None,
+    width: Annotated[str, typer.Option(help="Columns of a journal: one (3.5 in) or two (7.1 in).")] = "two",
     formats: Annotated[
         str, typer.Option("--format", help="File formats, such as png,svg,pdf.", metavar="FORMAT,...")
     ] = "png,svg",
-    out: Annotated[Path | None, typer.Option(help="Folder for the figures; that of the CSV, if none.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures; that of the first CSV, if none.")] = None,
 ) -> None:
-    """Draw the figures of a CSV beside it.
+    """Draw the figures of a CSV, or of several together, beside it.
 
-    Example: hvt-bench plot reports/run.csv
+    Example: hvt-bench plot reports/run.csv scaling --width one
     """
+    from hvt_bench.analysis.together import together
     from hvt_bench.plots import save_figures
+    from hvt_bench.plots.asked import Asked
+    from hvt_bench.reproduce.accuracy import own_accuracy
     from hvt_bench.table import read_table
 
-    drawn = save_figures(read_table(csv), csv, names or [], formats.split(","), out)
+    csvs = [Path(text) for text in inputs if text.endswith(".csv")] or [Path(inputs[0])]
+    names = [text for text in inputs if Path(text) not in csvs]
+    own = own_accuracy(accuracy) if accuracy is not None else {}
+    asked = Asked(tuple(_names(metric)), hue, baseline, own)
+    rows = together(((csv, read_table(csv)) for csv in csvs), hue)
+    beside = csvs[0].with_stem("+".join(csv.stem for csv in csvs))
+    drawn = save_figures(rows, beside, names, _names(formats), out, asked, width)
     for name, reason in drawn.not_drawn.items():
         typer.echo(f"not drawn: {name}: {reason}")
     for path in drawn.paths:

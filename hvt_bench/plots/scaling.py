@@ -9,24 +9,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
+from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullLocator
 
+from hvt_bench.analysis.fit import METRICS as FITTED
 from hvt_bench.analysis.series import (
     absent,
     describe,
     having,
     left_out,
     off_axes,
+    varying_machine,
     varying_network,
     varying_protocol,
 )
 from hvt_bench.plots import style
+from hvt_bench.plots.asked import NOTHING, Asked
+from hvt_bench.plots.exponents import fits_of, write_exponents
+from hvt_bench.plots.ticks import mark_places
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
 METRICS = ("macs", "latency_ms")
-MOST_COLUMNS = 5
+MOST_LINES = 12  # that can be told apart
+MOST_BANDS = 6  # lines whose bands can be
+LEAST_IN = 1.4  # width of a panel
 
 _REFERENCE: dict[str, Any] = {  # a thin dashed line, its marker hollow and on the edge of the panel
     "linestyle": (0, (6, 3)),
@@ -40,40 +46,45 @@ Look = dict[str, Any]
 Places = dict[Value, float]
 
 
-def draw_scaling(rows: Sequence[Row], figure: style.AnyFigure) -> style.AnyFigure:
+def draw_scaling(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NOTHING) -> style.AnyFigure:
     """Draw a panel for each swept axis: MACs of one image above and, where it was measured, latency below.
 
     A line is one model measured in one way, through its centre; a model that lacks the axis is a thin dashed line
-    at its centre. Bars are the spread between rounds. `figure` is empty and has a constrained layout.
+    at its centre. Bands go from the fastest round to the slowest. Above each panel stand the exponents of its lines.
+    `figure` is empty and has a constrained layout.
     """
-    axes = swept_axes(rows)
-    metrics = [metric for metric in METRICS if not absent(rows, "axis", metric)]
+    metrics = [metric for metric in asked.metrics or METRICS if not absent(rows, "axis", metric)]
+    axes = swept_axes(rows, metrics)
     places = {axis: _places(rows, axis) for axis in axes}
-    frames = _frames(rows, places, metrics)
-    looks = _looks(pd.concat(frames.values()))
+    frames = _frames(rows, places, metrics, asked.hue)
+    every = pd.concat(frames.values())
+    looks = _looks(every)
+    exponents = fits_of(rows, metrics, every)
     panels = _add_panels(figure, axes, metrics)
     for (axis, metric), ax in panels.items():
         _draw_lines(ax, frames[axis, metric], looks, joined=_is_number(axis))
-        _mark_places(ax, places[axis], axis)
+        write_exponents(ax, frames[axis, metric], looks, exponents, (axis, metric))
+        mark_places(ax, places[axis], _is_number(axis))
     for metric in metrics:
         values = [value for axis in axes for value in frames[axis, metric]["y"].dropna()]
         style.scale(panels[axes[0], metric], "y", values, style.wants_log(values))
     figure.align_xlabels()
     style.add_legend(figure, [Line2D([], [], label=line, **look) for line, look in looks.items()])
-    style.add_footer(figure, rows, _notes(rows, metrics, pd.concat(frames.values())))
+    style.add_footer(figure, rows, _notes(rows, metrics, every, bool(exponents)))
     return figure
 
 
-def lacks_scaling(rows: Sequence[Row]) -> str:
+def lacks_scaling(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
     """Say why `rows` have no scaling to draw; empty where they have."""
-    if swept_axes(rows):
+    metrics = asked.metrics or METRICS
+    if swept_axes(rows, metrics):
         return ""
-    return absent(rows, "axis", "macs") or "no axis of the rows is a column"
+    return absent(rows, "axis", metrics[0]) or "no axis of the rows is a column"
 
 
-def swept_axes(rows: Sequence[Row]) -> list[str]:
-    """Return the axes along which at least one row was counted or timed, in order of first appearance."""
-    found = (row for row in having(rows, "axis") if any(row[metric] is not None for metric in METRICS))
+def swept_axes(rows: Sequence[Row], metrics: Sequence[str] = METRICS) -> list[str]:
+    """Return the axes along which at least one row has one of `metrics`, in order of first appearance."""
+    found = (row for row in having(rows, "axis") if any(row[metric] is not None for metric in metrics))
     return [axis for axis in dict.fromkeys(str(row["axis"]) for row in found) if axis in COLUMNS]
 
 
@@ -94,38 +105,55 @@ def _on(rows: Sequence[Row], axis: str, *columns: str) -> list[Row]:
     return [row for row in having(rows, *columns) if row["axis"] in (axis, None) and row["status"] != "invalid"]
 
 
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+
 def _frames(
-    rows: Sequence[Row], places: Mapping[str, Places], metrics: Sequence[str]
+    rows: Sequence[Row], places: Mapping[str, Places], metrics: Sequence[str], hue: str
 ) -> dict[tuple[str, str], pd.DataFrame]:
     """Return the points of each panel.
 
     `x` is missing where a model lacks the axis, `y` where nothing was measured.
     """
-    network, protocol = varying_network(rows), varying_protocol(rows)
+    network = varying_network(rows)
+    ways = (*network, *varying_protocol(rows), *varying_machine(rows))
+    ways = (*ways, *({hue} - {*ways, "model"}))
     frames = {}
     for axis, places_on_axis in places.items():
+        on_axis = _on(rows, axis)
         points = pd.DataFrame(
             {
-                "model": str(row["model"]),
+                "hue": csv_text(row[hue]),
                 "network": _line(row, network, axis),
-                "line": _line(row, network + protocol, axis),
+                "line": _line(row, ways, axis),
                 "x": places_on_axis.get(row[axis], math.nan),
-                **{column: style.shown(row, column) for column in (*METRICS, "latency_spread_pct")},
             }
-            for row in _on(rows, axis)
+            for row in on_axis
         )
         for metric in metrics:
-            frames[axis, metric] = _of_metric(points, metric)
+            frames[axis, metric] = _of_metric(points, on_axis, metric)
     return frames
 
 
-def _of_metric(points: pd.DataFrame, metric: str) -> pd.DataFrame:
-    if metric == "latency_ms":
-        return points.assign(y=points["latency_ms"], bar=points["latency_ms"] * points["latency_spread_pct"] / 200)
-    # The MACs of one image do not depend on how they are measured: one line per network, named as its first.
+def _of_metric(points: pd.DataFrame, rows: Sequence[Row], metric: str) -> pd.DataFrame:
+    ends = [_ends(row) if metric == "latency_ms" else (math.nan, math.nan) for row in rows]
+    points = points.assign(
+        y=[style.shown(row, metric) for row in rows], low=[low for low, _ in ends], high=[high for _, high in ends]
+    )
+    if FITTED.get(metric) != "counted":
+        return points
+    # What is counted does not depend on how it is measured: one line per network, named as its first.
     first = points.groupby("network")["line"].transform("first")
-    macs = points.groupby(["network", "x"], dropna=False)["macs"].transform("first")
-    return points.assign(line=first, y=macs, bar=math.nan).drop_duplicates(["network", "x"])
+    counted = points.groupby(["network", "x"], dropna=False)["y"].transform("first")
+    return points.assign(line=first, y=counted).drop_duplicates(["network", "x"])
+
+
+def _ends(row: Row) -> tuple[float, float]:
+    """Return the fastest and the slowest round; NaN where there are not two."""
+    rounds = row["latency_ms_rounds"]
+    if not isinstance(rounds, tuple) or len(rounds) < 2:
+        return math.nan, math.nan
+    return min(map(float, rounds)), max(map(float, rounds))
 
 
 def _line(row: Row, fields: Iterable[str], axis: str) -> str:
@@ -133,24 +161,31 @@ def _line(row: Row, fields: Iterable[str], axis: str) -> str:
 
 
 def _looks(points: pd.DataFrame) -> dict[str, Look]:
-    """Give each line its looks: a colour for its model, a marker of its own, dashes for how it was measured."""
-    colours = style.palette(list(dict.fromkeys(points["model"])))
-    lines = pd.concat([of_model for _, of_model in points.drop_duplicates("line").groupby("model", sort=False)])
-    way = lines.groupby("model").cumcount()
+    """Give each line its looks: a colour for its hue, a marker of its own, dashes for how it was measured.
+
+    Lines beyond MOST_LINES have none.
+    """
+    lines = points.drop_duplicates("line").head(MOST_LINES)
+    colours = style.palette(list(dict.fromkeys(lines["hue"])))
+    lines = pd.concat([of_hue for _, of_hue in lines.groupby("hue", sort=False)])
+    way = lines.groupby("hue").cumcount()
     dashes = way if way.any() else range(len(lines))
     return {
         line: {
-            "color": colours[model],
+            "color": colours[hue],
             "marker": style.MARKERS[index % len(style.MARKERS)],
             "linestyle": style.DASHES[dash % len(style.DASHES)],
         }
-        for index, (line, model, dash) in enumerate(zip(lines["line"], lines["model"], dashes, strict=True))
+        for index, (line, hue, dash) in enumerate(zip(lines["line"], lines["hue"], dashes, strict=True))
     }
 
 
-def _add_panels(figure: FigureBase, axes: Sequence[str], metrics: Sequence[str]) -> dict[tuple[str, str], Axes]:
+# --- panels -----------------------------------------------------------------------------------------------------------
+
+
+def _add_panels(figure: style.AnyFigure, axes: Sequence[str], metrics: Sequence[str]) -> dict[tuple[str, str], Axes]:
     """Lay out a column of panels for each axis, a row for each metric; a metric has one scale throughout."""
-    blocks, columns = style.layout(len(axes), MOST_COLUMNS)
+    blocks, columns = style.layout(len(axes), style.most_columns(figure, LEAST_IN))
     grid = figure.add_gridspec(blocks * len(metrics), columns)
     panels: dict[tuple[str, str], Axes] = {}
     for index, axis in enumerate(axes):
@@ -170,64 +205,51 @@ def _add_panels(figure: FigureBase, axes: Sequence[str], metrics: Sequence[str])
 
 
 def _draw_lines(ax: Axes, points: pd.DataFrame, looks: Mapping[str, Look], joined: bool) -> None:
-    for line, of_line in points.groupby("line", sort=False):
-        look = looks[str(line)]
+    known = points["line"].isin(list(looks))
+    if not known.all():
+        ax.add_collection(LineCollection(_pieces(points[~known]), color="0.8", linewidth=0.4, rasterized=True))
+        ax.autoscale_view()
+    for line, of_line in points[known].groupby("line", sort=False):
+        look = looks[str(line)] | ({} if joined else {"linestyle": ""})
         for y in of_line[of_line["x"].isna()]["y"].dropna():
             ax.axhline(y, label=str(line), zorder=1, **look | _REFERENCE)
         swept = of_line.dropna(subset="x").sort_values("x")
         if swept["y"].notna().any():
-            ax.errorbar(
-                swept["x"],
-                swept["y"],
-                yerr=swept["bar"] if swept["bar"].notna().any() else None,
-                elinewidth=0.8,
-                label=str(line),
-                **look | ({} if joined else {"linestyle": ""}),
-            )
+            ax.plot(swept["x"], swept["y"], label=str(line), **look)
+            if len(looks) <= MOST_BANDS:
+                _draw_rounds(ax, swept, look["color"], joined)
     if points["y"].isna().all():
         ax.text(0.5, 0.5, "not measured", transform=ax.transAxes, ha="center", color=style.GREY)
 
 
-def _mark_places(ax: Axes, places: Places, axis: str) -> None:
-    """Put a tick at every swept value; a label that would run into its neighbour goes to the line below."""
-    values = list(places.values())
-    logarithmic = style.wants_log(values)
-    if logarithmic:
-        ax.set_xscale("log")
-        ax.xaxis.set_minor_locator(NullLocator())
-    at = np.log(values) if logarithmic else np.asarray(values)
-    parts = (at - at.min()) / (np.ptp(at) or 1.0)
-    if not _is_number(axis):
-        ax.set_xlim(-0.5, len(values) - 0.5)
-    ax.set_xticks(values, _staggered(parts * _width_in(ax), [csv_text(value) for value in places]))
+def _pieces(points: pd.DataFrame) -> list[np.ndarray]:
+    """Return the points, (n, 2), of each line, by x."""
+    there = points.dropna(subset=["x", "y"]).sort_values(["line", "x"])
+    starts = np.flatnonzero((there["line"] != there["line"].shift()).to_numpy())
+    return np.split(there[["x", "y"]].to_numpy(), starts[1:])
 
 
-def _width_in(ax: Axes) -> float:
-    """Return about how many inches lie between the outer ticks of a panel."""
-    figure, grid = ax.get_figure(), ax.get_gridspec()
-    assert figure is not None
-    assert grid is not None
-    return 0.75 * figure.bbox.width / figure.dpi / grid.ncols
+def _draw_rounds(ax: Axes, swept: pd.DataFrame, colour: Any, joined: bool) -> None:
+    """Draw from the fastest round to the slowest: a band, or, where points are not joined, a bar at each."""
+    if swept["low"].isna().all():
+        return
+    if joined:
+        ax.fill_between(swept["x"], swept["low"], swept["high"], color=colour, alpha=0.18, linewidth=0, zorder=1)
+    else:
+        ax.vlines(swept["x"], swept["low"], swept["high"], color=colour, linewidth=0.8)
 
 
-def _staggered(places_in: Iterable[float], texts: Iterable[str]) -> list[str]:
-    ends: list[float] = []  # of the last label on each line
-    found = []
-    for place, text in zip(places_in, texts, strict=True):
-        half = (len(text) + 1) * style.DIGIT_IN / 2
-        line = next((line for line, end in enumerate(ends) if end <= place - half), len(ends))
-        ends[line : line + 1] = [place + half]
-        found.append("\n" * line + text)
-    return found
-
-
-def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame) -> list[str]:
+def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, exponents: bool) -> list[str]:
     protocol = varying_protocol(rows)
     whatever = f", whatever the {' and '.join(protocol)}" if protocol else ""
+    more, rounds = points["line"].nunique() - MOST_LINES, points["low"].notna().any()
     notes = {
         f"MACs of one image{whatever}": "macs" in metrics,
         "latency of one batch": "latency_ms" in metrics,
-        "bars: spread between rounds": points["bar"].notna().any(),
+        "bands: from the fastest round to the slowest": rounds and points["line"].nunique() <= MOST_BANDS,
+        "the figure `noise` shows how far rounds are apart": rounds and points["line"].nunique() > MOST_BANDS,
+        "^: exponent of a power law of all points, with its 95 % interval where the rounds of four give one": exponents,
         "thin dashed lines: centres that are not on the axis": points["x"].isna().any(),
+        f"{more:,} more lines in grey": more > 0,
     }
     return [*(note for note, applies in notes.items() if applies), *left_out(rows, *metrics), *off_axes(rows)]

@@ -1,23 +1,33 @@
-"""What a network costs against what was measured of it: the panels that `tradeoff` and `memory` share."""
+"""One quantity of each row against another: the panels that several figures share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase, SubFigure
 from matplotlib.lines import Line2D
 
-from hvt_bench.analysis.series import describe, having, measured_by
+from hvt_bench.analysis.front import Sought, front
+from hvt_bench.analysis.series import MACHINE, describe, measured_by
+from hvt_bench.errors import plural
 from hvt_bench.plots import style
+from hvt_bench.plots.asked import Asked
+from hvt_bench.plots.labels import Labels
 from hvt_bench.point import SWEEPABLE
-from hvt_bench.row import Row
+from hvt_bench.row import Row, csv_text
 
-MOST_COLUMNS = 3
+LEAST_IN = 2.3  # width of a panel
+MOST_HUES = 12  # colours, filled and hollow, that can be told apart
+MOST_NAMES = 12  # beside points of one panel
+
+_FEW = 3  # points in a panel: with fewer, ways of measuring are told apart by markers and not by panels
+
+Value = Callable[[Row], tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -26,73 +36,165 @@ class Panel:
 
     ax: Axes
     points: pd.DataFrame
-    """Columns `way`, `model`, `axis`, `batch_size`, `x` in GMACs, `y`."""
+    """Columns `way`, `alike` (all in which points differ in how they were measured), `hue`, `marker`, `name`, `centre`,
+    `batch_size`, `x`, `y`."""
 
 
-def draw_panels(rows: Sequence[Row], figure: Figure | SubFigure, metric: str) -> list[Panel]:
-    """Draw `macs` against `metric`: a panel for each way of measuring, a colour per model, a marker per axis."""
-    points = _points(rows, metric)
+def collect(rows: Sequence[Row], asked: Asked, value: Value) -> pd.DataFrame:
+    """Return a point for each row of which `value` gives two numbers, neither of them NaN; its index says which row.
+
+    Points have a panel for each `way` of measuring, unless that leaves a point or two in each: then all are in one
+    panel, and `marker` tells the ways apart, where it else tells the swept axis.
+    """
+    values = [value(row) for row in rows]
+    places = [place for place, (x, y) in enumerate(values) if not (math.isnan(x) or math.isnan(y))]
+    drawn = [rows[place] for place in places]
+    varying = [name for name in (*SWEEPABLE, *MACHINE) if len({_way_value(row, name) for row in drawn} - {None}) > 1]
+    alike = [", ".join(describe(row, varying)) for row in drawn]
+    ways = [", ".join(describe(row, (name for name in varying if name != asked.hue))) for row in drawn]
+    number = len(set(ways))
+    as_markers = 1 < number <= len(style.MARKERS) and len(drawn) < _FEW * number
+    on_axes = any(row["axis"] is not None for row in drawn)
+    return pd.DataFrame(
+        {
+            "way": ["" if as_markers else way for way in ways],
+            "alike": alike,
+            "hue": [csv_text(row[asked.hue]) or f"no {asked.hue}" for row in drawn],
+            "marker": ways if as_markers else [str(row["axis"] or "centre") if on_axes else "" for row in drawn],
+            "name": [name_of(row) for row in drawn],
+            "centre": [row["axis"] is None for row in drawn],
+            "batch_size": [row["batch_size"] for row in drawn],
+            "x": [values[place][0] for place in places],
+            "y": [values[place][1] for place in places],
+        },
+        places,
+    )
+
+
+def _way_value(row: Row, name: str) -> Hashable:
+    return measured_by(row, name) if name in SWEEPABLE else row[name]
+
+
+def name_of(row: Row) -> str:
+    """Name a point: its model, and where on an axis it lies."""
+    axis = row["axis"]
+    place = f" {axis} {csv_text(row.get(str(axis)))}" if axis is not None else ""
+    return f"{row['model']}{place}"
+
+
+def draw_panels(figure: style.AnyFigure, points: pd.DataFrame, labels: tuple[str, str]) -> list[Panel]:
+    """Draw x against y: a panel for each way of measuring, a colour for each hue, a marker for each axis.
+
+    `labels` are those of the two axes. No scales are set.
+    """
     looks, markers = _looks(points)
-    axes = _add_axes(figure, list(dict.fromkeys(points["way"])), metric)
+    axes = _add_axes(figure, list(dict.fromkeys(points["way"])), labels)
     panels = [Panel(ax, of_way) for ax, (_, of_way) in zip(axes, points.groupby("way", sort=False), strict=True)]
     for panel in panels:
-        for (model, axis), some in panel.points.groupby(["model", "axis"], sort=False):
-            look = looks[str(model)]
-            panel.ax.plot(some["x"], some["y"], linestyle="", marker=markers[str(axis)], clip_on=False, **look)
-    _set_scales(panels[0].ax, points)
-    style.add_legend(
-        figure,
-        [Line2D([], [], linestyle="", marker="o", label=model, **look) for model, look in looks.items()],
-        [Line2D([], [], linestyle="", marker=marker, color=style.GREY, label=axis) for axis, marker in markers.items()],
-    )
+        told_apart = panel.points["hue"].isin(list(looks))
+        for shape, rest in panel.points[~told_apart].groupby("marker", sort=False):
+            panel.ax.plot(rest["x"], rest["y"], linestyle="", marker=markers[str(shape)], **OTHERS)
+        for (hue, marker), some in panel.points[told_apart].groupby(["hue", "marker"], sort=False):
+            look = looks[str(hue)]
+            panel.ax.plot(some["x"], some["y"], linestyle="", marker=markers[str(marker)], clip_on=False, **look)
+    more = points["hue"].nunique() - len(looks)
+    add_point_legend(figure, looks, markers, f"{more:,} more" if more else "")
     return panels
 
 
-def _points(rows: Sequence[Row], metric: str) -> pd.DataFrame:
-    drawn = having(rows, "macs", metric)
-    varying = [name for name in SWEEPABLE if len({measured_by(row, name) for row in drawn}) > 1]
-    return pd.DataFrame(
-        {
-            "way": ", ".join(describe(row, varying)),
-            "model": str(row["model"]),
-            "axis": str(row["axis"] or "centre"),
-            "batch_size": row["batch_size"],
-            "x": style.shown(row, "macs"),
-            "y": style.shown(row, metric),
-        }
-        for row in drawn
-    )
+OTHERS: dict[str, Any] = {"color": "0.7", "markersize": 2.0, "zorder": 1, "rasterized": True}
+"""How points are drawn that are too many to be told apart."""
+
+
+def add_point_legend(
+    figure: style.AnyFigure, looks: dict[str, dict[str, Any]], markers: dict[str, str], others: str = ""
+) -> None:
+    """Put colours and markers above the panels; markers only where there are several."""
+    hues = [Line2D([], [], linestyle="", marker="o", label=hue, **look) for hue, look in looks.items()]
+    if others:
+        hues.append(Line2D([], [], linestyle="", marker="o", label=others, **OTHERS))
+    shapes = [
+        Line2D([], [], linestyle="", marker=marker, color=style.GREY, label=label)
+        for label, marker in markers.items()
+        if label
+    ]
+    style.add_legend(figure, hues, *([shapes] if len(shapes) > 1 else []))
 
 
 def _looks(points: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Return looks by model and markers by axis; markers are filled and hollow by turns, to read in grey."""
+    """Return looks by hue and markers by label; markers are filled and hollow by turns, to read in grey."""
+    looks = hue_looks(list(dict.fromkeys(points["hue"]))[:MOST_HUES])
+    return looks, dict(zip(dict.fromkeys(points["marker"]), cycle(style.MARKERS), strict=False))
+
+
+def hue_looks(hues: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return how each hue looks."""
     looks: dict[str, dict[str, Any]] = {}
-    for index, (model, colour) in enumerate(style.palette(list(dict.fromkeys(points["model"]))).items()):
-        hollow = (index + index // 10) % 2  # the eleventh model has the colour of the first, and is hollow
-        looks[model] = {"color": colour, "markerfacecolor": "white" if hollow else colour}
-    return looks, dict(zip(dict.fromkeys(points["axis"]), cycle(style.MARKERS), strict=False))
+    for index, (hue, colour) in enumerate(style.palette(hues).items()):
+        hollow = (index + index // 10) % 2  # the eleventh has the colour of the first, and is hollow
+        looks[hue] = {"color": colour, "markerfacecolor": "white" if hollow else colour}
+    return looks
 
 
-def _add_axes(figure: FigureBase, ways: Sequence[str], metric: str) -> list[Axes]:
+def _add_axes(figure: style.AnyFigure, ways: Sequence[str], labels: tuple[str, str]) -> list[Axes]:
     """Add a panel for each way, all of one scale, labelled on the outer sides."""
-    grid_rows, columns = style.layout(len(ways), MOST_COLUMNS)
+    grid_rows, columns = style.layout(len(ways), style.most_columns(figure, LEAST_IN))
     grid = figure.add_gridspec(grid_rows, columns)
     found: list[Axes] = []
     for index, way in enumerate(ways):
         shared = found[0] if found else None
         ax = figure.add_subplot(grid[divmod(index, columns)], sharex=shared, sharey=shared)
-        ax.set_title(way, pad=10)  # clear of the labels of the lines of `tradeoff`
+        if way:
+            ax.set_title(style.broken(way, int(14 * style.width_in(figure) / columns)), pad=10)  # clear of labels
         left, lowest = index % columns == 0, index + columns >= len(ways)
         ax.tick_params(labelleft=left, labelbottom=lowest)
-        ax.set_xlabel(style.axis_label("macs") if lowest else "")
-        ax.set_ylabel(style.axis_label(metric) if left else "")
+        ax.set_xlabel(labels[0] if lowest else "")
+        ax.set_ylabel(labels[1] if left else "")
         found.append(ax)
     return found
 
 
-def _set_scales(ax: Axes, points: pd.DataFrame) -> None:
-    """Make both axes logarithmic where either wants it, so that proportional stays a straight line."""
+def set_scales(ax: Axes, points: pd.DataFrame, together: bool = True) -> None:
+    """Make axes logarithmic where values want it, `together`, so that proportional stays a straight line, or singly."""
     both = [list(points["x"]), list(points["y"])]
-    logarithmic = any(map(style.wants_log, both)) and min(map(min, both)) > 0
-    style.scale(ax, "x", both[0], logarithmic)
-    style.scale(ax, "y", both[1], logarithmic)
+    wants = [style.wants_log(values) for values in both]
+    if together:
+        wants = [any(wants) and min(map(min, both)) > 0] * 2
+    style.scale(ax, "x", both[0], wants[0])
+    style.scale(ax, "y", both[1], wants[1])
+
+
+def mark_front(panel: Panel, x: Sought, y: Sought) -> None:
+    """Join the points that no other beats in both quantities; name them and the centres, where there is room."""
+    places = list(zip(panel.points["x"], panel.points["y"], strict=True))
+    best = front(places, x, y)
+    on_front = [places[index] for index in best]
+    panel.ax.plot(*zip(*on_front, strict=True), color="0.25", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1.5)
+    if panel.points["name"].nunique() > 1:
+        name_points(panel, [*best, *centres_of(panel)], on_front)
+
+
+def name_points(panel: Panel, chosen: Sequence[int], line: Sequence[tuple[float, float]] = ()) -> None:
+    """Name points by their places in the panel, each name once, the first come first; no name crosses `line`."""
+    places = list(zip(panel.points["x"], panel.points["y"], strict=True))
+    names = list(panel.points["name"])
+    first = {names[index]: index for index in reversed(chosen)}
+    named = sorted(first.values(), key=list(chosen).index)[:MOST_NAMES]
+    Labels(panel.ax, [places[index] for index in named], [names[index] for index in named], places, line)
+
+
+def centres_of(panel: Panel) -> list[int]:
+    """Return the places of the points that lie on no axis."""
+    return [index for index, centre in enumerate(panel.points["centre"]) if centre]
+
+
+def front_note(x: Sought, y: Sought, x_name: str, y_name: str) -> str:
+    """Say what the line of `mark_front` is."""
+    words = {"low": "lower", "high": "higher"}
+    return f"dashed: the front, where no other point has {words[x]} {x_name} and {words[y]} {y_name}"
+
+
+def more_hues(points: pd.DataFrame, hue: str) -> list[str]:
+    """Say how many hues are drawn in grey."""
+    more = points["hue"].nunique() - MOST_HUES
+    return [f"{plural(more, hue)} in grey"] if more > 0 else []

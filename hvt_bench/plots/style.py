@@ -1,4 +1,4 @@
-"""How every figure looks: two journal columns wide, readable in grey, units from COLUMNS, a footer that says whence."""
+"""How every figure looks: as wide as journal columns, readable in grey, units on axes, a footer that says whence."""
 
 from __future__ import annotations
 
@@ -8,32 +8,45 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import cycle
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, FigureBase, SubFigure
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.patches import Patch
+from matplotlib.ticker import Formatter, LogLocator, NullFormatter, StrMethodFormatter
 
-from hvt_bench.analysis.series import having
 from hvt_bench.row import COLUMNS, Row, csv_text
 
-AnyFigure = TypeVar("AnyFigure", Figure, SubFigure)
+AnyFigure = Figure | SubFigure
+Handle = Line2D | Patch
 
-WIDTH_IN = 7.1  # two columns of a journal
+WIDTHS_IN = {"one": 3.5, "two": 7.1}  # one and two columns of a journal, in inches: 89 and 180 mm
 LOG_FROM = 8.0  # values that range over more than this factor stand on a logarithmic axis
-SHOWN_IN = {"macs": (1e9, "GMACs")}  # columns whose numbers are long: what to divide them by, the axis label
+SHOWN_IN = {  # columns whose numbers are long: what to divide them by, the axis label
+    "macs": (1e9, "GMACs"),
+    "train_macs": (1e9, "training GMACs"),
+    "fvcore_flops": (1e9, "fvcore GFLOPs"),
+    "macs_per_s": (1e9, "GMACs per second"),
+    "params": (1e6, "parameters (M)"),
+    "activations": (1e6, "activations (M)"),
+}
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h")
 DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (3, 1, 1, 1, 1, 1)))
 GREY = "0.45"
+DPI, CLOUD_DPI = 300, 200  # of a figure made of dots; of what is, in one made of vectors
 DIGIT_IN = 0.062  # width of a digit of 7 pt DejaVu Sans
 
 _DECADES_FROM = 1e3  # on a logarithmic axis that ranges further only powers of ten have a label
 _LABELS_IN = 0.4  # height of the labels under the lowest panels
 _LEGEND_LETTERS = 34  # a longer name in the legend is broken behind a comma: three of these fit side by side
-_FOOTER_LETTERS = 165  # letters of 6 pt on one line of the footer
+_NARROWEST_IN, _NARROW_LETTER_IN = 0.2, 0.03  # what an entry of the legend takes at least, and each letter of it
+_FOOTER_LETTERS = 22.0  # letters of 6 pt on an inch of the footer
+_TALL = 0.75  # of its width a panel is high, as long as it is not too high or too low
+_LOWEST_IN = 1.5
 
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -59,7 +72,7 @@ _STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.1,
     "lines.markersize": 4,
     "errorbar.capsize": 1.5,
-    "savefig.dpi": 300,
+    "hatch.linewidth": 0.4,
     "text.parse_math": False,  # a model may be called `a$b$`
     "svg.fonttype": "none",
     "svg.hashsalt": "hvt-bench",
@@ -71,6 +84,7 @@ _PROVENANCE = {
     "dtype": "{}",
     "attention": "attention {}",
     "batch_size": "batch {}",
+    "mode": "mode {}",
     "rounds": "rounds {}",
     "torch_version": "torch {}",
     "hvt_bench_version": "hvt-bench {}",
@@ -108,6 +122,35 @@ def shown(row: Row, column: str) -> float:
     return value / SHOWN_IN[column][0] if column in SHOWN_IN else float(value)
 
 
+def pass_macs(row: Row) -> float:
+    """Return the 10^9 MACs of one image in a pass as it was measured: in training, `train_macs`."""
+    return shown(row, "train_macs" if row["mode"] == "train" else "macs")
+
+
+def pass_macs_label(rows: Sequence[Row]) -> str:
+    """Return the label of an axis of `pass_macs`."""
+    modes = {row["mode"] == "train" for row in rows}
+    return axis_label("train_macs") if modes == {True} else axis_label("macs")
+
+
+def pass_macs_note(rows: Sequence[Row]) -> list[str]:
+    """Say whose MACs an axis of `pass_macs` shows."""
+    modes = {row["mode"] == "train" for row in rows}
+    if modes == {True, False}:
+        return ["MACs of one image, in training those of a training step"]
+    return ["MACs of one image in a training step" if modes == {True} else "MACs of one image"]
+
+
+def width_in(figure: AnyFigure) -> float:
+    """Return the width of a figure in inches."""
+    return float(figure.bbox.width / figure.dpi)
+
+
+def most_columns(figure: AnyFigure, least_in: float) -> int:
+    """Return how many panels of at least that width stand side by side."""
+    return max(1, int(width_in(figure) / least_in))
+
+
 def wants_log(values: Iterable[float]) -> bool:
     """Say whether values range so far that they belong on a logarithmic axis."""
     found = sorted(values)
@@ -122,11 +165,50 @@ def scale(ax: Axes, which: Literal["x", "y"], values: Sequence[float], logarithm
         ax.set(**{f"{which}lim": (min(0.0, *values), None)})
         return
     ax.set(**{f"{which}scale": "log"})
-    axis = ax.xaxis if which == "x" else ax.yaxis
-    far = max(values) / min(values) > _DECADES_FROM
-    axis.set_major_locator(LogLocator(subs=(1.0,) if far else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    mark_log(ax.xaxis if which == "x" else ax.yaxis, None, min(values), max(values))
+
+
+def mark_log(axis: Axis, formatter: Formatter | None, low: float, high: float) -> None:
+    """Put plain numbers, or those of `formatter`, at the ticks of a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > _DECADES_FROM else (1.0, 2.0, 5.0)))
+    axis.set_major_formatter(formatter or StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def write_beside(ax: Axes, y: float, text: str, va: str = "center") -> None:
+    """Name a level right of a panel."""
+    ax.annotate(
+        text,
+        (1, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(2, 0),
+        textcoords="offset points",
+        va=va,
+        fontsize=6,
+        color=GREY,
+        annotation_clip=False,
+    )
+
+
+def write_above(ax: Axes, x: float, text: str) -> None:
+    """Name a place above a panel."""
+    ax.annotate(
+        text,
+        (x, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 1),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=6,
+        color=GREY,
+        annotation_clip=False,
+    )
+
+
+def write_at(ax: Axes, at: tuple[float, float], text: str) -> None:
+    """Name a line inside a panel, right above it from its left end."""
+    ax.annotate(text, at, xytext=(3, 1.5), textcoords="offset points", fontsize=6, color=GREY)
 
 
 def layout(panels: int, most: int) -> tuple[int, int]:
@@ -135,17 +217,21 @@ def layout(panels: int, most: int) -> tuple[int, int]:
     return rows, -(-panels // rows)
 
 
-def add_legend(figure: Figure | SubFigure, *groups: Sequence[Line2D]) -> None:
+def add_legend(figure: AnyFigure, *groups: Sequence[Handle]) -> None:
     """Put a legend above the panels, in as many columns as fit; each group starts on a line of its own."""
+    names = [str(handle.get_label()) for group in groups for handle in group]
+    letters = sum(min(len(name), _LEGEND_LETTERS) for name in names) / len(names)
+    most_columns = int(width_in(figure) / (_NARROWEST_IN + _NARROW_LETTER_IN * letters)) + 1  # surely no more fit
     longest = max(map(len, groups))
-    drawn_lines = any(handle.get_linestyle() != "None" for group in groups for handle in group)
-    for most in range(longest, 0, -1):
+    lines = [handle for group in groups for handle in group if isinstance(handle, Line2D)]
+    drawn_lines = any(handle.get_linestyle() != "None" for handle in lines)
+    for most in range(min(longest, most_columns), 0, -1):
         _, columns = layout(longest, most)
         parts = zip(*(_in_columns(group, columns) for group in groups), strict=True)
         handles = [handle for column in parts for part in column for handle in part]
         legend = figure.legend(
             handles,
-            [_broken(str(handle.get_label())) for handle in handles],
+            [broken(str(handle.get_label())) for handle in handles],
             loc="outside upper center",
             ncols=columns,
             handlelength=3 if drawn_lines else 1,
@@ -155,27 +241,28 @@ def add_legend(figure: Figure | SubFigure, *groups: Sequence[Line2D]) -> None:
         legend.remove()
 
 
-def _in_columns(group: Sequence[Line2D], columns: int) -> list[list[Line2D]]:
+def _in_columns(group: Sequence[Handle], columns: int) -> list[list[Handle]]:
     """Cut a group into columns of equal length, filled up with entries that show nothing."""
     lines = -(-len(group) // columns)
     filled = [*group, *[Line2D([], [], linestyle="")] * (lines * columns - len(group))]
     return [filled[start : start + lines] for start in range(0, len(filled), lines)]
 
 
-def _broken(name: str) -> str:
+def broken(name: str, letters: int = _LEGEND_LETTERS) -> str:
     """Break a long name behind commas."""
     lines = [""]
     for part in re.findall(r"[^,]*, ?|[^,]+$", name):
-        if lines[-1] and len(lines[-1] + part.rstrip()) > _LEGEND_LETTERS:
+        if lines[-1] and len(lines[-1] + part.rstrip()) > letters:
             lines.append("")
         lines[-1] += part
     return "\n".join(lines)
 
 
-def add_footer(figure: FigureBase, rows: Sequence[Row], notes: Sequence[str]) -> None:
+def add_footer(figure: AnyFigure, rows: Sequence[Row], notes: Sequence[str]) -> None:
     """Say in small type under the panels how and with what the rows were measured, and then the notes."""
     lines = [provenance(rows), ". ".join(note[0].upper() + note[1:] for note in notes)]
-    text = "\n".join(textwrap.fill(line, _FOOTER_LETTERS) for line in lines if line)
+    letters = int(_FOOTER_LETTERS * width_in(figure))
+    text = "\n".join(textwrap.fill(line, letters, break_on_hyphens=False) for line in lines if line)
     figure.supxlabel(text, x=0.01, horizontalalignment="left", fontsize=6, color="0.25", linespacing=1.4)
 
 
@@ -183,16 +270,21 @@ def provenance(rows: Sequence[Row]) -> str:
     """Say on what, how and with which versions rows were measured; where a column has several values, all."""
     found = []
     for column, form in _PROVENANCE.items():
-        values = dict.fromkeys(csv_text(row[column]) for row in having(rows, column))
-        if values:
+        values = {csv_text(value): None for value in dict.fromkeys(row[column] for row in rows) if value is not None}
+        if values and values.keys() != {"infer"}:
             found.append(form.format(", ".join(values)))
     return " · ".join(found)
 
 
-def fit_height(figure: Figure, tallest_in: float) -> None:
-    """Make a figure as high as its panels, its legend and its footer need; no panel gets more than `tallest_in`."""
+def fit_height(figure: AnyFigure, tallest_in: float = math.inf, exactly_in: float | None = None) -> None:
+    """Make a figure as high as its panels, its legend and its footer need; no panel gets more than `tallest_in`.
+
+    A figure within another one is left as high as it is.
+    """
+    if isinstance(figure, SubFigure):
+        return
     grid = figure.axes[0].get_gridspec()
     assert grid is not None
-    panel = min(tallest_in, max(1.5, 0.75 * WIDTH_IN / grid.ncols))
+    panel = exactly_in or min(tallest_in, max(_LOWEST_IN, _TALL * width_in(figure) / grid.ncols))
     around = sum(artist.get_window_extent().height for artist in (*figure.legends, *figure.texts)) / figure.dpi
     figure.set_figheight(grid.nrows * panel + around + _LABELS_IN)

@@ -1,4 +1,4 @@
-"""Latency against cost."""
+"""What a network costs against how long it takes, or what memory."""
 
 from __future__ import annotations
 
@@ -8,37 +8,55 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.ticker import EngFormatter
 
-from hvt_bench.analysis.series import left_out
+from hvt_bench.analysis.front import sought
+from hvt_bench.analysis.series import absent, left_out
 from hvt_bench.plots import style
-from hvt_bench.plots.scatter import Panel, draw_panels
-from hvt_bench.row import Row
+from hvt_bench.plots.asked import NOTHING, Asked
+from hvt_bench.plots.scatter import Panel, collect, draw_panels, front_note, mark_front, set_scales
+from hvt_bench.row import COLUMNS, Row
 
-LABELS_IN_A_ROW = 8  # as many reference lines as can be labelled side by side
+LABELS_IN_A_ROW = 8  # as many reference lines as can be labelled side by side on two columns
 
 
-def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure) -> style.AnyFigure:
-    """Draw the MACs of one image against latency, a panel for each way of measuring.
+def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NOTHING) -> style.AnyFigure:
+    """Draw the MACs of one image against latency, or one metric against another, a panel for each way of measuring.
 
-    Thin lines join equal MACs per second: a network whose fewer MACs save as much time stays on its line.
-    `figure` is empty and has a constrained layout.
+    A dashed line joins the front. Thin lines join equal MACs per second: a network whose fewer MACs save as much time
+    stays on its line. `figure` is empty and has a constrained layout.
     """
-    panels = draw_panels(rows, figure, "latency_ms")
+    x, y = asked.pair
+    usual = not asked.metrics
+    points = collect(rows, asked, lambda row: (_cost(row, x, usual), style.shown(row, y)))
+    label = style.pass_macs_label(rows) if usual else style.axis_label(x)
+    panels = draw_panels(figure, points, (label, style.axis_label(y)))
+    set_scales(panels[0].ax, points)
     for panel in panels:
+        mark_front(panel, sought(x), sought(y))
         panel.ax.set(xlim=panel.ax.get_xlim(), ylim=panel.ax.get_ylim())
-    for panel in panels:
-        for rate in round_rates(list(_rates(panel.points)), max(3, LABELS_IN_A_ROW // len(panels))):
+    rated = [panel for panel in panels if usual and panel.points["batch_size"].nunique() == 1]
+    for panel in rated:
+        most = int(LABELS_IN_A_ROW * style.width_in(figure) / style.WIDTHS_IN["two"] / len(panels))
+        for rate in round_rates(list(_rates(panel.points)), max(3, most)):
             _draw_rate(panel, rate)
-    style.add_footer(
-        figure,
-        rows,
-        [
-            "marker: swept axis",
-            "MACs of one image, latency of one batch",
-            "thin lines: equal MACs per second",
-            *left_out(rows, "macs", "latency_ms"),
-        ],
-    )
+    notes = [
+        *(["marker: swept axis"] if points["centre"].nunique() > 1 else []),
+        *(style.pass_macs_note(rows) if usual else []),
+        *([f"{COLUMNS[y].label} of one batch"] if y == "latency_ms" else []),
+        *(["thin lines: equal MACs per second"] if rated else []),
+        front_note(sought(x), sought(y), COLUMNS[x].label, COLUMNS[y].label),
+        *left_out(rows, x, y),
+    ]
+    style.add_footer(figure, rows, notes)
     return figure
+
+
+def lacks_tradeoff(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
+    """Say why `rows` have no trade-off to draw; empty where they have."""
+    return absent(rows, *asked.pair)
+
+
+def _cost(row: Row, x: str, usual: bool) -> float:
+    return style.pass_macs(row) if usual else style.shown(row, x)
 
 
 def _rates(points: pd.DataFrame) -> pd.Series[float]:
@@ -67,15 +85,7 @@ def _draw_rate(panel: Panel, rate: float) -> None:
     if ms_per_gmac * right <= bottom or ms_per_gmac * left >= top:
         return
     panel.ax.plot([left, right], [ms_per_gmac * left, ms_per_gmac * right], color="0.7", linewidth=0.6, zorder=1)
-    through_top = ms_per_gmac * right > top
-    panel.ax.annotate(
-        EngFormatter("/s")(rate),
-        (top / ms_per_gmac, top) if through_top else (right, ms_per_gmac * right),
-        xytext=(0, 1) if through_top else (2, 0),
-        textcoords="offset points",
-        ha="center" if through_top else "left",
-        va="bottom" if through_top else "center",
-        fontsize=6,
-        color=style.GREY,
-        annotation_clip=False,
-    )
+    if ms_per_gmac * right > top:
+        style.write_above(panel.ax, top / ms_per_gmac, EngFormatter("/s")(rate))
+    else:
+        style.write_beside(panel.ax, ms_per_gmac * right, EngFormatter("/s")(rate))

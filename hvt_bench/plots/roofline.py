@@ -1,0 +1,82 @@
+"""How fast a network computes, against how much it computes on each byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.ticker import EngFormatter
+
+from hvt_bench.analysis.series import absent
+from hvt_bench.errors import plural
+from hvt_bench.plots import style
+from hvt_bench.plots.asked import NOTHING, Asked
+from hvt_bench.plots.scatter import Panel, centres_of, collect, draw_panels, more_hues, name_points
+from hvt_bench.row import Row
+
+
+def draw_roofline(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NOTHING) -> style.AnyFigure:
+    """Draw the arithmetic intensity of each row against the MACs a second that it reached, a panel for each way.
+
+    The roof is the best of the rows in both: no peak of the machine was measured. `figure` is empty and has a
+    constrained layout.
+    """
+    points = collect(_forward(rows), asked, lambda row: (float(str(row["arithmetic_intensity"])), _speed(row)))
+    panels = draw_panels(figure, points, (style.axis_label("arithmetic_intensity"), "MACs per second"))
+    ax = panels[0].ax
+    ax.set(xscale="log", yscale="log")
+    ax.set(
+        xlim=(points["x"].min() / 1.6, points["x"].max() * 1.6), ylim=(points["y"].min() / 1.6, points["y"].max() * 1.9)
+    )
+    for each in (ax.xaxis, ax.yaxis):
+        style.mark_log(each, EngFormatter() if each is ax.yaxis else None, *each.get_view_interval())
+    for panel in panels:
+        _draw_roof(panel)
+        name_points(panel, centres_of(panel))
+    training = sum(row["mode"] == "train" and row["macs_per_s"] is not None for row in rows)
+    notes = [
+        "roof: the best MACs per second and the best bytes per second of these points, no peak of the machine",
+        "intensity: unfused, every operator reads from memory and writes to it",
+        *(["marker: swept axis"] if points["centre"].nunique() > 1 else []),
+        *more_hues(points, asked.hue),
+        *([f"{plural(training, 'training point')} not drawn: intensity is of a forward pass"] if training else []),
+    ]
+    style.add_footer(figure, rows, notes)
+    return figure
+
+
+def lacks_roofline(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
+    """Say why there is no roofline to draw; empty where there is."""
+    missing = absent(rows, "arithmetic_intensity", "macs_per_s")
+    if missing or not absent(_forward(rows), "arithmetic_intensity", "macs_per_s"):
+        return missing
+    return "arithmetic_intensity is of a forward pass, and all rows are of training"
+
+
+def _forward(rows: Sequence[Row]) -> list[Row]:
+    return [
+        row
+        for row in rows
+        if row["mode"] != "train" and row["arithmetic_intensity"] is not None and row["macs_per_s"] is not None
+    ]
+
+
+def _speed(row: Row) -> float:
+    return float(str(row["macs_per_s"]))
+
+
+def _draw_roof(panel: Panel) -> None:
+    """Draw the level of the fastest point, and the slope of the point that moved the most bytes."""
+    level, slope = panel.points["y"].max(), (panel.points["y"] / panel.points["x"]).max()
+    left, right = panel.ax.get_xlim()
+    x = np.unique([left, min(max(level / slope, left), right), right])
+    panel.ax.plot(x, np.minimum(level, slope * x), color="0.35", linewidth=0.9, zorder=1)
+    panel.ax.annotate(
+        f"best measured here: {EngFormatter(places=1)(level)}MACs/s",
+        (0, level),
+        xycoords=("axes fraction", "data"),
+        xytext=(3, 2),
+        textcoords="offset points",
+        fontsize=6,
+        color=style.GREY,
+    )

@@ -1,0 +1,48 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
+
+from hvt_bench.plots.labels import Labels, place
+
+BOUNDS = (0.0, 0.0, 300.0, 200.0)
+POINT = st.tuples(st.integers(0, 300), st.integers(0, 200))
+
+
+def overlap(one, other):
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+@given(st.lists(POINT, min_size=1, max_size=15), st.integers(5, 80))
+@settings(derandomize=True, database=None, deadline=None, max_examples=50)
+def test_labels_lie_inside_and_over_nothing(points, width):
+    places = np.array(points, float)
+    found = [box for box in place(places, np.full(places.shape, (width, 8.0)), places, BOUNDS, 1.0) if box is not None]
+    for index, box in enumerate(found):
+        assert BOUNDS[0] <= box[0] < box[2] <= BOUNDS[2]
+        assert BOUNDS[1] <= box[1] < box[3] <= BOUNDS[3]
+        assert not any(overlap(box, other) for other in found[:index])
+        assert not any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in points)
+
+
+def test_a_label_that_finds_no_room_is_left_out():
+    (box,) = place(np.array([[5.0, 5.0]]), np.array([[400.0, 8.0]]), np.empty((0, 2)), BOUNDS, 1.0)
+    assert box is None
+
+
+def test_a_label_without_neighbours_stands_right_of_its_point():
+    (box,) = place(np.array([[100.0, 100.0]]), np.array([[40.0, 8.0]]), np.array([[100.0, 100.0]]), BOUNDS, 1.0)
+    assert 100 < box[0] < 106
+    assert box[1] == 96.0
+
+
+def test_labels_are_placed_when_drawn_and_cross_no_line():
+    figure = Figure((3, 3))
+    ax = figure.add_subplot(xlim=(0, 10), ylim=(0, 10))
+    free = Labels(ax, [(5, 5)], ["name"], [(5, 5)])
+    figure.draw_without_rendering()
+    crossed = Labels(ax, [(5, 5)], ["name"], [(5, 5)], [(5, 5), (10, 5)])
+    figure.draw_without_rendering()
+    assert free.places != crossed.places
+    middle = ax.transData.transform((5, 5))[1]
+    assert not crossed.places[0][1] < middle < crossed.places[0][3]
