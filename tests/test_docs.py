@@ -7,10 +7,11 @@ import statistics
 
 import pytest
 
+from hvt_bench.analysis.savings import usual_baseline
 from hvt_bench.cli import app, main
 from hvt_bench.metrics.complexity import count
 from hvt_bench.models import FAMILIES, make_config
-from hvt_bench.report.findings import find, usual_baseline
+from hvt_bench.report.findings import find
 from hvt_bench.row import COLUMNS
 from hvt_bench.table import read_table
 from tests.test_judge import normal, shares

@@ -240,6 +240,12 @@ def test_noise_draws_the_spread_of_each_point(figure):
     assert lacks_noise([SHALLOW]) == "no row has latency_spread_pct"
 
 
+def test_quiet_points_are_drawn_without_the_level_of_noisy_ones(figure):
+    rows = [Row({**HVT, "latency_spread_pct": 3.0}), Row({**DEIT, "latency_spread_pct": 2.0})]
+    draw_noise(rows, figure)
+    assert [text.get_text() for text in figure.axes[0].texts if text.get_text() in ("noisy", "median")] == ["median"]
+
+
 def test_ways_of_one_point_each_are_markers_and_not_panels(figure):
     rows = [
         Row({**row, "mode": "train", "dtype": dtype, "batch_size": batch, "peak_memory_mib": 100.0 * batch})

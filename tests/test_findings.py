@@ -3,7 +3,8 @@
 import pytest
 
 from hvt_bench.analysis.fit import fit_rows
-from hvt_bench.report.findings import MOST, find, usual_baseline
+from hvt_bench.analysis.savings import usual_baseline
+from hvt_bench.report.findings import MOST, find
 from tests.rows import STEADY, row, times
 
 NOISY = (10.0, 15.0, 7.0, 12.0, 5.0)
@@ -186,9 +187,3 @@ def test_what_failed_is_counted():
         "3 of 5 points failed (2 oom, 1 timeout): see below.",
         "1 combination that was asked for is no network: see below.",
     ]
-
-
-def test_the_usual_baseline_is_the_first_vit_with_a_centre():
-    assert usual_baseline([hvt(), deit(axis="depth"), deit(model="deit_tiny"), deit()]) == "deit_tiny"
-    assert usual_baseline([hvt(), hvt(model="other")]) == "hvt_s_1"
-    assert usual_baseline([hvt()]) == ""

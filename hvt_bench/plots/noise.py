@@ -46,8 +46,11 @@ def lacks_noise(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
 
 
 def _draw_levels(panel: Panel) -> None:
-    """Draw from where on a point is called noisy, and the median of the points that are there."""
+    """Draw from where on a point is called noisy, where any is near that, and the median of the points."""
     middle = statistics.median(panel.points["y"])
+    top = panel.ax.get_ylim()[1]
     for level, name, above in ((NOISY_PCT, "noisy", middle < NOISY_PCT), (middle, "median", middle >= NOISY_PCT)):
+        if level > top:
+            continue
         panel.ax.axhline(level, color="0.6", linewidth=0.7, linestyle=(0, (5, 2)), zorder=1)
         style.write_beside(panel.ax, level, name, "bottom" if above else "top")

@@ -38,19 +38,6 @@ class Finding:
     """Whether the data decide it; where they do not, the text says so."""
 
 
-def usual_baseline(rows: Sequence[Row]) -> str:
-    """Return the model that the others are held against where none is named; empty where there is only one.
-
-    That is the first of family `vit`, whose sequence no pooling shortens, else the first, of those with a centre.
-    """
-    centres = [row for row in having(rows, "macs") if row["axis"] is None or row["axis"] in SWEEPABLE]
-    models = {str(row["model"]): row["family"] for row in reversed(centres)}
-    named = list(reversed(models))
-    if len(named) < 2:
-        return ""
-    return next((name for name in named if models[name] == "vit"), named[0])
-
-
 def find(rows: Sequence[Row], fits: Fits | None, baseline: str) -> list[Finding]:
     """Return what `rows` say, the most important first; `baseline` is the model to hold the others against, if any."""
     pairs = _pairs(rows, Baseline(rows, baseline)) if baseline else []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
+from hvt_bench.analysis.front import front
 from hvt_bench.analysis.series import MACHINE, having, measured_by
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row
@@ -51,27 +50,13 @@ def _networks(rows: Sequence[Row]) -> list[Row]:
 
 
 def _front(rows: Sequence[Row], cost: str, gain: str, told: Sequence[str]) -> Front:
-    kept = _unbeaten(rows, cost, gain)
+    points = [(_number(row, cost), _number(row, gain)) for row in rows]
+    kept = [rows[index] for index in front(points, "low", "high")]
     axes = [str(row["axis"]) for row in kept if row["axis"] in COLUMNS]
     names = list(dict.fromkeys(["model", *axes, *told, cost, gain]))
     laid = lay_out(kept, names, None)
     heads = [f"{name} ({unit})" if (unit := shown_unit(name)) else name for name in names]
     return Front(cost, gain, len(rows), tuple(heads), tuple(zip(*(column.texts for column in laid), strict=True)))
-
-
-def _unbeaten(rows: Sequence[Row], cost: str, gain: str) -> list[Row]:
-    """Return the rows of which none has at most their `cost` and at least their `gain`, and one of both better.
-
-    They ascend in both; rows that are equal in both are all there.
-    """
-    known = sorted(((_number(row, cost), -_number(row, gain), row) for row in rows), key=lambda found: found[:2])
-    kept: list[Row] = []
-    best = math.inf
-    for (_, loss), alike in groupby(known, key=lambda found: found[:2]):
-        if loss < best:
-            best = loss
-            kept += [row for _, _, row in alike]
-    return kept
 
 
 def _number(row: Row, column: str) -> float:

@@ -18,10 +18,12 @@ from hvt_bench import __version__
 from hvt_bench.analysis import render_fits
 from hvt_bench.analysis.fit import Fits, fit_rows
 from hvt_bench.analysis.judge import CONFIDENCE
+from hvt_bench.analysis.savings import usual_baseline
 from hvt_bench.analysis.series import describe, varying_network, varying_protocol
 from hvt_bench.errors import FileError, RequestError
 from hvt_bench.plots import FIGURES, render_figure
-from hvt_bench.report.findings import find, usual_baseline
+from hvt_bench.plots.asked import Asked
+from hvt_bench.report.findings import find
 from hvt_bench.report.fronts import fronts
 from hvt_bench.report.vector import inline_svg
 from hvt_bench.row import COLUMNS, Row, csv_text
@@ -56,8 +58,8 @@ def make_page(rows: Sequence[Row], source: str, sha256: str, baseline: str = "")
     if not rows:
         raise FileError(f"{source} has no rows; `hvt-bench sweep` writes them")
     fits = _fits(rows)
-    held_against = baseline or usual_baseline(rows)
-    figures, not_drawn = _figures(rows)
+    held_against = baseline or (usual_baseline(rows) if len(_distinct(rows, "model")) > 1 else "")
+    figures, not_drawn = _figures(rows, Asked(baseline=baseline))
     told = (*varying_network(rows), *varying_protocol(rows))
     templates = _templates()
     script, style = (_source(templates, name) for name in ("page.js", "style.css"))
@@ -160,15 +162,15 @@ def _place(row: Row, told: Sequence[str]) -> str:
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
-def _figures(rows: Sequence[Row]) -> tuple[list[Figure], dict[str, str]]:
+def _figures(rows: Sequence[Row], asked: Asked) -> tuple[list[Figure], dict[str, str]]:
     """Draw what the rows can fill; return that, and why the others are not drawn."""
-    lacking = {name: figure.lacks(rows) for name, figure in FIGURES.items()}
+    lacking = {name: figure.lacks(rows, asked) for name, figure in FIGURES.items()}
     drawn = []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from font")  # text stays text: the browser has a font
         for name, figure in FIGURES.items():
             if not lacking[name]:
-                svg = inline_svg(render_figure(name, rows, ["svg"])["svg"], name, figure.doc)
+                svg = inline_svg(render_figure(name, rows, ["svg"], asked)["svg"], name, figure.doc)
                 drawn.append(Figure(name, figure.doc, Markup(svg)))
     return drawn, {name: why for name, why in lacking.items() if why}
 
