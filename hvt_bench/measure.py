@@ -217,4 +217,9 @@ def usable_memory_mib() -> float | None:
 
 def utc_now() -> str:
     """Return the moment, such as `2026-01-31T12:00:00Z`."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc_text(datetime.now(UTC))
+
+
+def utc_text(moment: datetime) -> str:
+    """Spell a moment of UTC as in the CSV."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -31,7 +31,7 @@ class OutsideCode:
 
     def _ask(self, groups: list[tuple[ModelConfig, ...]]) -> None:
         alone: list[tuple[ModelConfig, ...]] = []
-        for outcome in self._executor.map(refusals, groups, lambda _: LIMIT_S):
+        for outcome in self._executor.map(refusals, groups, timeout_s=lambda _: LIMIT_S):
             if isinstance(outcome.error, WorkerCrashedError) and len(outcome.item) > 1:
                 alone += [(config,) for config in outcome.item]
                 continue

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from hvt_bench.environment import Environment
 from hvt_bench.errors import HvtBenchError, WorkerTimeoutError
-from hvt_bench.executors.base import Executor
+from hvt_bench.executors.base import Executor, Outcome
 from hvt_bench.largest import largest_batch
-from hvt_bench.measure import Visit, count_point, estimate_point, measure_round, utc_now
+from hvt_bench.measure import Visit, count_point, estimate_point, measure_round, utc_now, utc_text
 from hvt_bench.output import check_writable, journal_of, make_way
 from hvt_bench.plan import plan_visits, wants_another_attempt
 from hvt_bench.point import Point
@@ -148,7 +148,7 @@ def _describe(sweep: Sweep, executor: Executor, describe: Callable[[str], Enviro
     """Describe each device in a worker, so that CUDA starts there and not here."""
     devices = sorted({point.device for point in sweep.points})
     environments = {}
-    for outcome in executor.map(describe, devices, lambda _: DESCRIBE_LIMIT_S):
+    for outcome in executor.map(describe, devices, str, lambda _: DESCRIBE_LIMIT_S):
         if outcome.value is None:
             raise HvtBenchError(f"device '{outcome.item}' cannot be described: {outcome.error}")
         environments[outcome.item] = outcome.value
@@ -237,10 +237,11 @@ def _fit(
     for point_id, visit in {visit.point.point_id: visit for visit in reversed(visits) if visit.point.max_batch}.items():
         columns = run.cells[point_id]
         if columns["batch_size"] is None and point_id not in _uncounted(run):
+            tries = itertools.count(1)
 
-            def attempt(point: Point, visit: Visit = visit) -> Sample:
-                trial = replace(visit, point=point, metrics=("memory",))
-                return next(_visited(executor, measure, [trial]))[1]
+            def attempt(point: Point, visit: Visit = visit, tries: Iterator[int] = tries) -> Sample:
+                trial, number = replace(visit, point=point, metrics=("memory",)), next(tries)
+                return next(_visited(executor, measure, [trial], lambda trial: f"{_key(trial)}.try-{number}"))[1]
 
             batch_size = largest_batch(visit.point, attempt)
             if isinstance(batch_size, Sample):
@@ -276,52 +277,77 @@ def _measure(
     writer: _Writer,
 ) -> Iterator[Measured]:
     """Measure rounds; one in which the GPU was throttled is visited again after the others."""
-    failed = _uncounted(run)
-    queue = deque(visits)
-
-    def pending() -> Iterator[Visit]:
-        """Leave out the rounds of a point that has failed: they would fail alike."""
-        while queue:
-            visit = queue.popleft()
-            if visit.point.point_id not in failed:
-                yield visit
-
-    for visit, sample in _visited(executor, measure, pending()):
-        if sample.status != "ok" and visit.attempt == 1:
-            failed.add(sample.point_id)
-        elif wants_another_attempt(sample):
-            queue.append(replace(visit, attempt=visit.attempt + 1))
+    pending = _Pending(visits, _uncounted(run))
+    for visit, sample in _visited(executor, measure, pending):
+        pending.ended(visit, sample)
         _keep(sample, run, journal)
         writer.write_if_due()
-        yield Measured(visit.point, sample, len(queue))
+        yield Measured(visit.point, sample, pending.rounds_left)
+
+
+class _Pending(Iterator[Visit]):
+    """The rounds still to be measured; has more again once one comes back that is to be measured another time."""
+
+    def __init__(self, visits: Iterable[Visit], failed: set[str]) -> None:
+        self._queue = deque(visits)
+        self._failed = failed
+        self._under_way = 0
+
+    def __next__(self) -> Visit:
+        """Leave out the rounds of a point that has failed: they would fail alike."""
+        while self._queue:
+            visit = self._queue.popleft()
+            if visit.point.point_id not in self._failed:
+                self._under_way += 1
+                return visit
+        raise StopIteration
+
+    def ended(self, visit: Visit, sample: Sample) -> None:
+        """Take note of what came of a visit."""
+        self._under_way -= 1
+        if sample.status != "ok" and visit.attempt == 1:
+            self._failed.add(sample.point_id)
+        elif wants_another_attempt(sample):
+            self._queue.append(replace(visit, attempt=visit.attempt + 1))
+
+    @property
+    def rounds_left(self) -> int:
+        return len(self._queue) + self._under_way
 
 
 def _visited(
-    executor: Executor, function: Callable[[Place], Sample], places: Iterable[Place]
+    executor: Executor,
+    function: Callable[[Place], Sample],
+    places: Iterable[Place],
+    key: Callable[[Place], str] | None = None,
 ) -> Iterator[tuple[Place, Sample]]:
     """Yield what workers found; where none came back, a sample that says how it ended."""
-    started_at, start = utc_now(), time.perf_counter()
-    for outcome in executor.map(function, places, lambda place: _point_and_round(place)[0].timeout_s):
-        seconds = time.perf_counter() - start
-        yield outcome.item, outcome.value or _lost(outcome.item, outcome.error, started_at, seconds)
-        started_at, start = utc_now(), time.perf_counter()
+    for outcome in executor.map(function, places, key or _key, lambda place: _point_and_round(place)[0].timeout_s):
+        yield outcome.item, outcome.value or _lost(outcome)
+
+
+def _key(place: Point | Visit) -> str:
+    """Name a visit, or a counting, among all those of a sweep."""
+    if isinstance(place, Visit):
+        return f"{place.point.point_id}.{place.round}.{place.attempt}"
+    return f"{place.point_id}.{place.batch_size}.count"
 
 
 def _point_and_round(place: Point | Visit) -> tuple[Point, int | None]:
     return (place.point, place.round) if isinstance(place, Visit) else (place, None)
 
 
-def _lost(place: Point | Visit, error: BaseException | None, started_at: str, seconds: float) -> Sample:
-    point, number = _point_and_round(place)
-    known: Status = "timeout" if isinstance(error, WorkerTimeoutError) else "crashed"
+def _lost(outcome: Outcome[Place, Sample]) -> Sample:
+    point, number = _point_and_round(outcome.item)
+    known: Status = "timeout" if isinstance(outcome.error, WorkerTimeoutError) else "crashed"
     return Sample(
         point_id=point.point_id,
         round=number,
         values={},
         status=known,
-        error=str(error),
-        started_at=started_at,
-        seconds=round(seconds, 3),
+        error=str(outcome.error),
+        started_at=utc_text(outcome.started_at),
+        seconds=round(outcome.seconds, 3),
     )
 
 

@@ -1,16 +1,21 @@
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from multiprocessing import forkserver
 from pathlib import Path
+from types import NoneType
 
 import pytest
 
 from hvt_bench.errors import RequestError, WorkerCrashedError, WorkerTimeoutError
 from hvt_bench.executors import EXECUTORS, make_executor
+from hvt_bench.executors.base import Place
+from hvt_bench.executors.process import ProcessExecutor
 
 
 def double(number):
@@ -32,6 +37,8 @@ def misbehave(how):
         os._exit(3)
     if how == "hang":
         time.sleep(600)
+    if how == "hang a little":
+        time.sleep(0.5)
     return how
 
 
@@ -80,6 +87,102 @@ def test_items_are_asked_for_one_at_a_time(process):
 
     for seen, _ in enumerate(process.map(double, items()), start=1):
         assert len(asked) == seen
+
+
+@pytest.fixture(scope="module")
+def two():
+    return ProcessExecutor(places=[Place("left", {"PLACE": "L"}), Place("right", {"PLACE": "R"})])
+
+
+def meet(folder_and_name):
+    """End once the other one of two has started; `late` only after `early` has ended."""
+    folder, name = folder_and_name
+    Path(folder, name).touch()
+    other = Path(folder, {"early": "late", "late": "early.ended"}[name])
+    while not other.exists():
+        time.sleep(0.005)
+    return os.environ["PLACE"]
+
+
+def test_as_many_items_are_under_way_as_there_are_places_and_the_first_to_end_comes_first(two, tmp_path):
+    seen = []
+    for outcome in two.map(meet, [(tmp_path, "late"), (tmp_path, "early")], timeout_s=lambda _: 60.0):
+        seen.append((outcome.item[1], outcome.value, outcome.place))
+        (tmp_path / f"{outcome.item[1]}.ended").touch()
+    assert seen == [("early", "R", "right"), ("late", "L", "left")]
+
+
+def test_never_two_on_one_place(two):
+    outcomes = list(two.map(span, range(8)))
+    for name in ("left", "right"):
+        spans = sorted(outcome.value for outcome in outcomes if outcome.place == name)
+        assert spans
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(spans))
+
+
+def span(number):
+    start = time.monotonic()
+    time.sleep(0.02)
+    return start, time.monotonic()
+
+
+class Refilled:
+    """Items that have no more until an outcome adds one."""
+
+    def __init__(self, *items):
+        self.items = list(items)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        if not self.items:
+            raise StopIteration
+        return self.items.pop(0)
+
+
+@pytest.mark.parametrize("executor", ["inline", "process", "two"])
+def test_items_that_an_outcome_adds_are_mapped_too(request, executor):
+    workers = request.getfixturevalue(executor) if executor != "inline" else make_executor("inline")
+    items, seen = Refilled(1), []
+    for outcome in workers.map(double, items):
+        seen.append(outcome.value)
+        if outcome.item < 4:
+            items.items.append(outcome.item + 1)
+    assert seen == [2, 4, 6, 8]
+
+
+def test_those_under_way_are_ended_with_the_map(two):
+    outcomes = two.map(misbehave, ["hang", "well"], timeout_s=lambda _: 60.0)
+    assert next(outcomes).value == "well"
+    start = time.monotonic()
+    outcomes.close()
+    assert time.monotonic() - start < 30
+
+
+def test_each_limit_is_that_of_its_own_item(two):
+    outcomes = two.map(misbehave, ["hang", "hang a little"], timeout_s=lambda how: 0.2 if how == "hang" else 60.0)
+    assert [(o.item, type(o.error)) for o in outcomes] == [("hang", WorkerTimeoutError), ("hang a little", NoneType)]
+
+
+def test_an_outcome_says_when_it_started_and_how_long_it_took(process):
+    before = datetime.now(UTC)
+    (outcome,) = process.map(misbehave, ["hang a little"])
+    assert before <= outcome.started_at <= datetime.now(UTC)
+    assert 0.5 <= outcome.seconds < 60
+
+
+def leave_a_child(_):
+    """Die, and leave a child behind that holds all that this process held open."""
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    os._exit(3)
+
+
+def test_a_death_is_seen_though_a_child_lives_on(process):
+    (outcome,) = process.map(leave_a_child, [1], timeout_s=lambda _: 15.0)
+    assert str(outcome.error) == "the worker ended with exit code 3 and no answer"
 
 
 def test_a_death_is_an_outcome_that_names_the_signal(process):

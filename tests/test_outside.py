@@ -13,7 +13,7 @@ class CountingExecutor:
     def __init__(self):
         self.asked = []
 
-    def map(self, function, items, timeout_s=lambda _: None):
+    def map(self, function, items, key=str, timeout_s=lambda _: None):
         for item in items:
             self.asked.append(item)
             yield Outcome(item, function(item), None)

@@ -56,10 +56,12 @@ def path(tmp_path):
 class ScriptedExecutor:
     """Runs inline, but lets the workers of some visits die."""
 
+    places = ()
+
     def __init__(self, deaths):
         self.deaths = deaths
 
-    def map(self, function, items, timeout_s=lambda _: None):
+    def map(self, function, items, key=str, timeout_s=lambda _: None):
         for item in items:
             key = (item.point.config.depth, item.round) if hasattr(item, "point") else getattr(item, "model", item)
             if key in self.deaths:
@@ -432,6 +434,31 @@ def test_a_point_whose_largest_batch_is_not_found_is_a_failure_and_the_sweep_goe
     assert read_table(path)[0]["batch_size"] == 3
 
 
+class Recording:
+    """Runs inline and keeps the keys of what it ran."""
+
+    places = ()
+
+    def __init__(self):
+        self.keys = []
+
+    def map(self, function, items, key=str, timeout_s=lambda _: None):
+        for item in items:
+            self.keys.append(key(item))
+            yield Outcome(item, function(item), None)
+
+
+def test_no_two_visits_of_a_sweep_have_one_key(path):
+    workers = Recording()
+    sweep = make_sweep(depths=(2,), max_batch=True)
+    go(sweep, path, lambda visit: throttles(1, [])(visit) if len(visit.metrics) > 1 else fits(5, [])(visit), workers)
+    (point,) = sweep.points
+    visits = [key for key in workers.keys if key.startswith(point.point_id)]
+    assert visits[:2] == [f"{point.point_id}.0.1.try-1", f"{point.point_id}.0.1.try-2"]
+    assert visits[-3:] == [f"{point.point_id}.{end}" for end in ("0.1", "1.1", "0.2")]
+    assert len(set(workers.keys)) == len(workers.keys)
+
+
 # --- throttled rounds -------------------------------------------------------------------------------------------------
 
 
@@ -572,7 +599,7 @@ def test_an_outside_network_that_dies_while_counted_is_a_row(path, module, death
 
 def test_our_own_networks_are_counted_without_a_worker(path):
     class NoExecutor:
-        def map(self, function, items, timeout_s=lambda _: None):
+        def map(self, function, items, key=str, timeout_s=lambda _: None):
             assert function is describe or not list(items)
             return iter([Outcome(item, function(item), None) for item in items])
 

@@ -5,24 +5,30 @@ No item sees the CUDA context, the allocator or the crash of another, and a proc
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
+from typing import Generic
 
 from hvt_bench.errors import WorkerCrashedError, WorkerTimeoutError
-from hvt_bench.executors.base import Item, Outcome, Value
+from hvt_bench.executors.base import Item, Outcome, Place, Value
 
 
 class ProcessExecutor:
-    """Runs one item at a time, each in a process of its own; `preload` names the modules the server loads."""
+    """Runs one item at each of its places, each in a process of its own; `preload` is what the server loads."""
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
+    def __init__(self, preload: Sequence[str] = (), places: Sequence[Place] = (Place(),)) -> None:
+        self.places = tuple(places)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["__main__", *preload])
 
@@ -30,33 +36,103 @@ class ProcessExecutor:
         self,
         function: Callable[[Item], Value],
         items: Iterable[Item],
+        key: Callable[[Item], str] = str,
         timeout_s: Callable[[Item], float | None] = lambda _: None,
     ) -> Iterator[Outcome[Item, Value]]:
         """Yield the outcome of each item; `function` and items are pickled, so they live at the top of a module."""
-        for item in items:
-            yield self._run(function, item, timeout_s(item))
+        source = iter(items)
+        free = list(self.places)
+        workers: list[_Worker[Item, Value]] = []
+        try:
+            while True:
+                while free and (found := [*itertools.islice(source, 1)]):
+                    place = free.pop(0)
+                    workers.append(_Worker(self._context, function, found[0], timeout_s(found[0]), place))
+                if not workers:
+                    return
+                ended = _first_to_end(workers)
+                outcome = ended.outcome()
+                workers.remove(ended)
+                free.append(ended.place)
+                yield outcome
+        finally:
+            for worker in workers:
+                worker.end()
 
-    def _run(self, function: Callable[[Item], Value], item: Item, limit_s: float | None) -> Outcome[Item, Value]:
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_work, args=(theirs, function, item), daemon=True)
+
+class _Worker(Generic[Item, Value]):
+    """A process that works on one item."""
+
+    def __init__(
+        self,
+        context: ForkServerContext,
+        function: Callable[[Item], Value],
+        item: Item,
+        limit_s: float | None,
+        place: Place,
+    ) -> None:
+        self.place = place
+        self._item, self._limit_s = item, limit_s
+        self._started_at, self._start = datetime.now(UTC), time.monotonic()
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_work, args=(theirs, function, item, dict(place.environment)), daemon=True
+        )
         try:
             resource_tracker.ensure_running()  # which `start` else does, and lets Ctrl-C through
             with _interrupts_held():
-                process.start()
+                self._process.start()
             theirs.close()
-            if not ours.poll(limit_s):
-                error = f"ran longer than its limit of {limit_s:g} s and was ended"
-                return Outcome(item, None, WorkerTimeoutError(error))
-            value, failure = ours.recv()
-            return Outcome(item, value, failure)
+        except BaseException:
+            self.end()
+            raise
+
+    @property
+    def signs(self) -> list[Connection | int]:
+        """What becomes readable once it ends: its answer, or its death, which a child of its own may outlive."""
+        return [self._pipe, self._process.sentinel]
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until its time limit; less than 0 past it, None where it has none."""
+        return None if self._limit_s is None else self._start + self._limit_s - time.monotonic()
+
+    def outcome(self) -> Outcome[Item, Value]:
+        """Return how it ended, which `signs` or `seconds_left` told; end it if it did not."""
+        value: Value | None = None
+        failure: BaseException | None
+        try:
+            if self._pipe.poll():
+                value, failure = self._pipe.recv()
+            elif wait([self._process.sentinel], 0):
+                raise EOFError
+            else:
+                failure = WorkerTimeoutError(f"ran longer than its limit of {self._limit_s:g} s and was ended")
         except (EOFError, ConnectionResetError):
-            process.join()
-            return Outcome(item, None, WorkerCrashedError(_last_words(process.exitcode)))
+            self._process.join()
+            failure = WorkerCrashedError(_last_words(self._process.exitcode))
         finally:
-            if process.pid is not None:
-                process.kill()
-                process.join()
-            ours.close()
+            self.end()
+        seconds = time.monotonic() - self._start
+        return Outcome(self._item, value, failure, self._started_at, seconds, self.place.name)
+
+    def end(self) -> None:
+        """End the process, if there is one still, and wait for that."""
+        if self._process.pid is not None:
+            self._process.kill()
+            self._process.join()
+        self._pipe.close()
+
+
+def _first_to_end(workers: Sequence[_Worker[Item, Value]]) -> _Worker[Item, Value]:
+    """Wait until a worker ends or runs past its limit."""
+    while True:
+        limits = [worker.seconds_left for worker in workers if worker.seconds_left is not None]
+        seen = wait([sign for worker in workers for sign in worker.signs], max(0.0, min(limits)) if limits else None)
+        for worker in workers:
+            left = worker.seconds_left
+            if any(sign in seen for sign in worker.signs) or (left is not None and left <= 0):
+                return worker
 
 
 @contextmanager
@@ -81,8 +157,9 @@ def _interrupts_held() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _work(pipe: Connection, function: Callable[[Item], Value], item: Item) -> None:
+def _work(pipe: Connection, function: Callable[[Item], Value], item: Item, environment: Mapping[str, str]) -> None:
     """Run in the worker: call, send the value or the exception back."""
+    os.environ.update(environment)
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     try:
         answer: tuple[Value | None, BaseException | None] = (function(item), None)

@@ -26,7 +26,9 @@ def run() -> bool:
         for mode in ("infer", "train")
     ]
     worst = 0.0
-    for outcome in ProcessExecutor().map(measure_round, [Visit(p, 0, ("memory",)) for p in points], lambda _: 600.0):
+    for outcome in ProcessExecutor().map(
+        measure_round, [Visit(p, 0, ("memory",)) for p in points], str, lambda _: 600.0
+    ):
         if outcome.value is None or outcome.value.status != "ok":
             print(f"estimate: {outcome.item.point.model} was not measured: {outcome.value or outcome.error}")
             return False

@@ -189,7 +189,7 @@ def _why(counted: dict[str, Fraction], added: dict[str, Fraction]) -> str:
 def main() -> None:
     """Print the table. Each counter has a process of its own, for some replace functions of torch."""
     rows: list[tuple[str, ...]] = []
-    for outcome in ProcessExecutor().map(measure, COUNTERS, lambda _: LIMIT_S):
+    for outcome in ProcessExecutor().map(measure, COUNTERS, timeout_s=lambda _: LIMIT_S):
         error = " ".join(f"failed: {type(outcome.error).__name__}: {outcome.error}".split())
         rows += outcome.value or [(outcome.item, error, *[""] * (len(HEADERS) - 2))]
     print(tabulate(rows, HEADERS, tablefmt="github", disable_numparse=True, colalign=ALIGN))

@@ -74,7 +74,9 @@ def record(point: Point, rounds: int) -> list[float]:
     """Return the medians of so many rounds, in ms, each measured as a sweep does, in a fresh process."""
     visits = [Visit(point, number, ("latency",)) for number in range(rounds)]
     workers = make_executor("process", preload=["hvt_bench.measure"])
-    samples = [outcome.value for outcome in workers.map(measure_round, visits, lambda visit: visit.point.timeout_s)]
+    samples = [
+        outcome.value for outcome in workers.map(measure_round, visits, timeout_s=lambda visit: visit.point.timeout_s)
+    ]
     return [_median_ms(sample) for sample in samples]
 
 
