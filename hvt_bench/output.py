@@ -9,6 +9,7 @@ from pathlib import Path
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError
 from hvt_bench.measure import utc_now
+from hvt_bench.point import ANY_GPU
 from hvt_bench.table import Run, read_journal, read_table
 
 JOURNAL = ".journal.jsonl"
@@ -44,14 +45,20 @@ def make_way(
         rows = read_table(path)
         name = str(rows[0]["sweep"]) if rows else "empty"
         return None, _move_aside([path], name, utc_now())
+    here = {_one_gpu(device): found for device, found in environments.items()}
     comparable = all(
-        environments[device].comparable(found)
+        here[_one_gpu(device)].comparable(found)
         for device, found in earlier.environments.items()
-        if device in environments
+        if _one_gpu(device) in here
     )
     if earlier.sweep == sweep and comparable and not fresh:
         return earlier, ()
     return None, _move_aside([path, journal_path], earlier.sweep, earlier.started_at)
+
+
+def _one_gpu(device: str) -> str:
+    """Return the device as which a point of any GPU is known where there is one."""
+    return f"{ANY_GPU}:0" if device == ANY_GPU else device
 
 
 def _move_aside(paths: list[Path], name: str, moment: str) -> tuple[Path, ...]:

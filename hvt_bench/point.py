@@ -22,6 +22,9 @@ SWEEPABLE = (
 MAX_BATCH_SIZE = 1_000_000
 MIN_TIME_S = 2.0
 
+ANY_GPU = "cuda"
+"""The device of a point that any one of several GPUs may take."""
+
 Dtype = Literal["float32", "tf32", "float16", "bfloat16", "amp_float16", "amp_bfloat16"]
 Mode = Literal["infer", "train"]
 AttentionPath = Literal["sdpa", "sdpa_flash", "sdpa_efficient", "sdpa_cudnn", "sdpa_math", "eager"]
@@ -39,7 +42,9 @@ class Protocol(Record):
     """How a network is measured."""
 
     device: Annotated[
-        str, Field(pattern=r"^(cpu|mps|cuda:\d+)$"), Column("where the network ran: `cpu`, `cuda:0`, `mps`")
+        str,
+        Field(pattern=r"^(cpu|mps|cuda(:\d+)?)$"),
+        Column("where the network ran: `cpu`, `cuda:0`, `mps`; `cuda`: on any of several GPUs, which `ran_on` names"),
     ]
     dtype: Annotated[
         Dtype,
@@ -111,6 +116,8 @@ class Point(Protocol):
         """
         left_out = {"axis", "rounds", "timeout_s"} | ({"batch_size"} if self.max_batch else set())
         asked = self.model_dump(mode="json", exclude=left_out)
+        if self.device == ANY_GPU:
+            asked["device"] = f"{ANY_GPU}:0"  # the same point, whether one GPU may take it or several
         if self.config.checkpoint is None:
             del asked["config"]["checkpoint"]  # runs of hvt-bench 0.2 know their points by ids without it
         return _short_hash(asked | {"family": self.config.family})

@@ -12,10 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from hvt_bench.errors import plural
+from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Started
 from hvt_bench.models import yaml_text
 from hvt_bench.point import SWEEPABLE, Point
 from hvt_bench.row import Row, Sample
-from hvt_bench.run import Counted, Event, Finished, Fitted, Measured, Started
 from hvt_bench.sweep import Sweep
 
 Item = TypeVar("Item")

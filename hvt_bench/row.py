@@ -58,6 +58,7 @@ COLUMNS: dict[str, Column] = {
     **columns_of(FINDINGS["estimate"]),
     "alloc_retries": _ALLOC_RETRIES,
     **columns_of(FINDINGS["conditions"]),
+    "ran_on": Column("GPUs that took its rounds, of those given by `--devices`", label="ran on", many=True),
     **_ENVIRONMENT_TO_CPU,
     "num_threads": _NUM_THREADS,
     **_ENVIRONMENT,
@@ -123,3 +124,5 @@ class Sample(Record):
     error: str | None = None
     started_at: str
     seconds: float
+    ran_on: str | None = None
+    """Which of several GPUs took it."""

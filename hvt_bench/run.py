@@ -7,77 +7,27 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
+from hvt_bench.counts import counted
 from hvt_bench.environment import Environment
-from hvt_bench.errors import HvtBenchError, WorkerTimeoutError
-from hvt_bench.executors.base import Executor, Outcome
+from hvt_bench.errors import HvtBenchError, RequestError
+from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Started
+from hvt_bench.executors.base import Executor
 from hvt_bench.largest import largest_batch
-from hvt_bench.measure import Visit, count_point, estimate_point, measure_round, utc_now, utc_text
+from hvt_bench.measure import Visit, estimate_point, measure_round, utc_now
 from hvt_bench.output import check_writable, journal_of, make_way
 from hvt_bench.plan import plan_visits, wants_another_attempt
-from hvt_bench.point import Point
-from hvt_bench.row import Row, Sample, Status
+from hvt_bench.point import ANY_GPU, Point
+from hvt_bench.row import Sample, Status
 from hvt_bench.sweep import Sweep
 from hvt_bench.table import Journal, Run, held, in_turn, write_table
+from hvt_bench.visits import key_of, visited
 
 WRITE_EVERY_S = 5.0
 DESCRIBE_LIMIT_S = 120.0  # a driver that does not answer is an error, not a program that waits
-Place = TypeVar("Place", Point, Visit)  # a counting or a round
 FAILED: tuple[Status, ...] = ("oom", "timeout", "crashed", "error")
-
-
-@dataclass(frozen=True)
-class Started:
-    """The plan is made and the output is open; `moved` are files that stood in the way, under their new names."""
-
-    points: int
-    points_done: int
-    invalid: int
-    rounds: int
-    moved: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The largest batch of a point was found; its `batch_size` is that."""
-
-    point: Point
-
-
-@dataclass(frozen=True)
-class Counted:
-    """The network of a point was counted."""
-
-    point: Point
-    sample: Sample
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A round of a point was measured, or failed; `rounds_left` are still to go, throttled ones again among them."""
-
-    point: Point
-    sample: Sample
-    rounds_left: int
-
-
-@dataclass(frozen=True)
-class Finished:
-    """Everything asked for was visited and the CSV is written."""
-
-    path: Path
-    rows: tuple[Row, ...]
-    seconds: float = 0.0
-    """Since the sweep was started."""
-    timed_s: float = 0.0
-    """Of these, warm-up and timed passes."""
-
-
-Event = Started | Fitted | Counted | Measured | Finished
 
 
 def run_sweep(
@@ -91,13 +41,15 @@ def run_sweep(
     retry: Sequence[str] = (),
     memory_limit_mib: float | None = None,
     executed: bool = False,
+    counters: Executor | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, None]:
     """Visit the points of `sweep` that `path`, a CSV, does not hold yet, and write it as results come in.
 
     A file of another sweep or another environment, and with `fresh` any, is moved aside. Points that failed count as
     done unless their status is in `retry`. With `executed`, networks whose cost depends on their image are counted by
-    running them once. Raises FileError, before anything is visited, where `path` cannot be
+    running them once; where there are many of our own, `counters` count them. Several GPUs of one `executor` have to
+    be alike. Raises FileError, before anything is visited, where `path` cannot be
     written or holds something that is not ours.
     """
     began = clock()
@@ -129,29 +81,39 @@ def run_sweep(
         writer = _Writer(path, run, clock)
         timed_s = 0.0
         try:
-            count = partial(count_point, metrics=sweep.metrics, executed=executed)
-            alike = _by_pass if "memory" in sweep.metrics else _by_network
-            yield from _count(to_count, count, alike, executor, run, journal, writer)
+            for point, sample in counted(to_count, sweep.metrics, executed, executor, counters):
+                _keep(sample, run, journal)
+                writer.write_if_due()
+                yield Counted(point, sample)
             visits = yield from _fit(visits, executor, measure, run, journal)
             for event in _measure(visits, executor, measure, run, journal, writer):
                 timed_s += event.sample.values.get("latency", {}).get("timed_s", 0.0)
                 yield event
         finally:
             writer.write()
-        yield Finished(path, run.rows(), clock() - began, timed_s)
+        yield Finished(path, run.rows(), clock() - began, timed_s / max(1, len(executor.places)))
 
 
 # --- before the first point -----------------------------------------------------------------------------------------
 
 
 def _describe(sweep: Sweep, executor: Executor, describe: Callable[[str], Environment]) -> dict[str, Environment]:
-    """Describe each device in a worker, so that CUDA starts there and not here."""
+    """Describe each device in a worker, so that CUDA starts there and not here; of GPUs at will, each one."""
+    named = sum(bool(place.name) for place in executor.places)
     devices = sorted({point.device for point in sweep.points})
-    environments = {}
-    for outcome in executor.map(describe, devices, str, lambda _: DESCRIBE_LIMIT_S):
+    asked = [device for device in devices for _ in range(max(1, named) if device == ANY_GPU else 1)]
+    environments: dict[str, Environment] = {}
+    first = ""
+    for outcome in executor.map(describe, asked, str, lambda _: DESCRIBE_LIMIT_S):
         if outcome.value is None:
-            raise HvtBenchError(f"device '{outcome.item}' cannot be described: {outcome.error}")
-        environments[outcome.item] = outcome.value
+            raise HvtBenchError(f"device '{outcome.place or outcome.item}' cannot be described: {outcome.error}")
+        known = environments.setdefault(outcome.item, outcome.value)
+        first = first or outcome.place
+        if known.device_name != outcome.value.device_name:
+            raise RequestError(
+                f"--devices: {first} is a {known.device_name} and {outcome.place} a {outcome.value.device_name}; "
+                "rounds of one point would not compare, so give each kind of GPU a sweep of its own"
+            )
     return environments
 
 
@@ -193,42 +155,6 @@ class _Writer:
             self._last = self._clock()
 
 
-def _count(
-    points: list[Point],
-    count: Callable[[Point], Sample],
-    alike: Callable[[Point], object],
-    executor: Executor,
-    run: Run,
-    journal: Journal,
-    writer: _Writer,
-) -> Iterator[Counted]:
-    """Count our own networks here, and outside ones, which may crash or hang, in workers, those `alike` once."""
-    ours = ((point, count(point)) for point in points if not point.config.outside)
-    groups: dict[object, list[Point]] = {}
-    for point in points:
-        if point.config.outside:
-            groups.setdefault(alike(point), []).append(point)
-    theirs = _visited(executor, count, (group[0] for group in groups.values()))
-    shared = (
-        (point, sample.model_copy(update={"point_id": point.point_id, "seconds": sample.seconds * (point is first)}))
-        for first, sample in theirs
-        for point in groups[alike(first)]
-    )
-    for point, sample in itertools.chain(ours, shared):
-        _keep(sample, run, journal)
-        writer.write_if_due()
-        yield Counted(point, sample)
-
-
-def _by_network(point: Point) -> object:
-    return point.config, point.checkpointing
-
-
-def _by_pass(point: Point) -> object:
-    kind = point.device.partition(":")[0]
-    return _by_network(point), kind, point.dtype, point.batch_size, point.max_batch, point.mode, point.attention
-
-
 def _fit(
     visits: list[Visit], executor: Executor, measure: Callable[[Visit], Sample], run: Run, journal: Journal
 ) -> Generator[Fitted | Measured, None, list[Visit]]:
@@ -241,7 +167,7 @@ def _fit(
 
             def attempt(point: Point, visit: Visit = visit, tries: Iterator[int] = tries) -> Sample:
                 trial, number = replace(visit, point=point, metrics=("memory",)), next(tries)
-                return next(_visited(executor, measure, [trial], lambda trial: f"{_key(trial)}.try-{number}"))[1]
+                return next(visited(executor, measure, [trial], lambda trial: f"{key_of(trial)}.try-{number}"))[1]
 
             batch_size = largest_batch(visit.point, attempt)
             if isinstance(batch_size, Sample):
@@ -254,7 +180,7 @@ def _fit(
             journal.append("cell", [columns])
             fitted = visit.point.model_copy(update={"batch_size": batch_size})
             if "memory" in visit.metrics:
-                for _, sample in _visited(executor, estimate_point, [fitted]):
+                for _, sample in visited(executor, estimate_point, [fitted]):
                     if sample.status == "ok":
                         _keep(sample, run, journal)
             yield Fitted(fitted)
@@ -278,7 +204,7 @@ def _measure(
 ) -> Iterator[Measured]:
     """Measure rounds; one in which the GPU was throttled is visited again after the others."""
     pending = _Pending(visits, _uncounted(run))
-    for visit, sample in _visited(executor, measure, pending):
+    for visit, sample in visited(executor, measure, pending):
         pending.ended(visit, sample)
         _keep(sample, run, journal)
         writer.write_if_due()
@@ -313,42 +239,6 @@ class _Pending(Iterator[Visit]):
     @property
     def rounds_left(self) -> int:
         return len(self._queue) + self._under_way
-
-
-def _visited(
-    executor: Executor,
-    function: Callable[[Place], Sample],
-    places: Iterable[Place],
-    key: Callable[[Place], str] | None = None,
-) -> Iterator[tuple[Place, Sample]]:
-    """Yield what workers found; where none came back, a sample that says how it ended."""
-    for outcome in executor.map(function, places, key or _key, lambda place: _point_and_round(place)[0].timeout_s):
-        yield outcome.item, outcome.value or _lost(outcome)
-
-
-def _key(place: Point | Visit) -> str:
-    """Name a visit, or a counting, among all those of a sweep."""
-    if isinstance(place, Visit):
-        return f"{place.point.point_id}.{place.round}.{place.attempt}"
-    return f"{place.point_id}.{place.batch_size}.count"
-
-
-def _point_and_round(place: Point | Visit) -> tuple[Point, int | None]:
-    return (place.point, place.round) if isinstance(place, Visit) else (place, None)
-
-
-def _lost(outcome: Outcome[Place, Sample]) -> Sample:
-    point, number = _point_and_round(outcome.item)
-    known: Status = "timeout" if isinstance(outcome.error, WorkerTimeoutError) else "crashed"
-    return Sample(
-        point_id=point.point_id,
-        round=number,
-        values={},
-        status=known,
-        error=str(outcome.error),
-        started_at=utc_text(outcome.started_at),
-        seconds=round(outcome.seconds, 3),
-    )
 
 
 def _keep(sample: Sample, run: Run, journal: Journal) -> None:

@@ -221,6 +221,7 @@ def collect(columns: Mapping[str, Any], samples: Sequence[Sample], found_in: Env
         values |= _metrics_of(samples)
         values["rounds"] = sum(sample.round is not None and sample.status == "ok" for sample in samples) or None
         values["remeasured"] = _remeasured(samples)
+        values["ran_on"] = tuple(sorted({sample.ran_on for sample in samples if sample.ran_on is not None})) or None
         values["started_at"] = min(sample.started_at for sample in samples)
         values["seconds"] = sum(sample.seconds for sample in samples)
         failed = [sample for sample in samples if sample.status != "ok"]

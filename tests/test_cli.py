@@ -185,6 +185,23 @@ def test_fresh_keeps_the_earlier_run(run, small):
             ["sweep", "small.yaml", "--memory-limit", "-5"],
             "--memory-limit -5: give MiB, more than 0 and less than 1e+12",
         ),
+        (
+            ["sweep", "small.yaml", "--executor", "inline", "--jobs", "2"],
+            "--jobs needs --executor process: in one process, points run one after the other",
+        ),
+        (
+            ["sweep", "small.yaml", "--devices", "cuda:0,cuda:1", "--jobs", "2"],
+            "--jobs is for points of a CPU; with --devices, each GPU takes one point at a time",
+        ),
+        (
+            ["sweep", "small.yaml", "--devices", "cuda:0", "--device", "cpu"],
+            "--device cpu and --devices cuda:0 contradict each other; give one of them",
+        ),
+        (
+            ["sweep", "small.yaml", "--devices", "cpu,cpu"],
+            "--devices cpu: is for GPUs, such as cuda:0,cuda:1; take --device cpu",
+        ),
+        (["sweep", "small.yaml", "--jobs", "0"], "--jobs 0: give a whole number, 1 or more"),
         (["show", "hvt_s_9"], "unknown model 'hvt_s_9'; did you mean 'hvt_s_4' or 'hvt_s_3' or 'hvt_s_2'?"),
         (["show", "hvt_s_1", "depth"], "'depth' is not of the form key=value, such as depth=18"),
         (["show", "hvt_s_1", "depht=1"], "family hvt: unknown key 'depht'; did you mean 'depth'?"),

@@ -8,12 +8,13 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hvt_bench"
 
 LAYERS = {
-    11: {"__main__"},
-    10: {"cli", "pytest_plugin"},
-    9: {"progress", "listing", "show", "report", "rivals"},
-    8: {"plots", "run", "gate", "parts", "reproduce"},
-    7: {"output", "plan", "timed", "cards", "typeset"},
-    6: {"measure", "table", "largest", "request", "analysis"},
+    12: {"__main__"},
+    11: {"cli", "pytest_plugin"},
+    10: {"progress", "listing", "show", "report", "rivals"},
+    9: {"plots", "run", "gate", "parts", "reproduce"},
+    8: {"counts"},
+    7: {"output", "plan", "timed", "cards", "typeset", "events", "visits"},
+    6: {"measure", "table", "largest", "request", "analysis", "places"},
     5: {"row", "sweep"},
     4: {"metrics", "environment", "verdicts"},
     3: {"point", "outside", "nvml"},

@@ -1,10 +1,10 @@
 from pathlib import Path
 
+from hvt_bench.events import Counted, Finished, Fitted, Measured, Started
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
 from hvt_bench.progress import Progress, bar
 from hvt_bench.row import Sample
-from hvt_bench.run import Counted, Finished, Fitted, Measured, Started
 from hvt_bench.sweep import Sweep
 
 

@@ -4,16 +4,17 @@ import os
 
 import pytest
 
-from hvt_bench.errors import FileError, HvtBenchError, WorkerCrashedError, WorkerTimeoutError
+from hvt_bench.errors import FileError, HvtBenchError, RequestError, WorkerCrashedError, WorkerTimeoutError
+from hvt_bench.events import Counted, Finished, Fitted, Measured, Started
 from hvt_bench.executors import make_executor
-from hvt_bench.executors.base import Outcome
+from hvt_bench.executors.base import Outcome, Place
 from hvt_bench.measure import count_point, measure_round
 from hvt_bench.metrics.estimate import estimate
 from hvt_bench.models import parse_model
 from hvt_bench.output import journal_of
 from hvt_bench.plan import WINDOW
 from hvt_bench.point import Point
-from hvt_bench.run import Counted, Finished, Fitted, Measured, Started, run_sweep
+from hvt_bench.run import run_sweep
 from hvt_bench.sweep import Sweep
 from hvt_bench.table import read_journal, read_table
 from tests.conftest import ENVIRONMENT, describe, fake_measure
@@ -459,6 +460,56 @@ def test_no_two_visits_of_a_sweep_have_one_key(path):
     assert len(set(workers.keys)) == len(workers.keys)
 
 
+# --- several GPUs ---
+
+
+class Gpus:
+    """Places with names, which take items in turn."""
+
+    def __init__(self, *models):
+        self.models = dict(enumerate(models))
+        self.places = tuple(Place(f"cuda:{index}") for index in self.models)
+
+    def map(self, function, items, key=str, timeout_s=lambda _: None):
+        for number, item in enumerate(items):
+            index = number % len(self.places)
+            value = function(item)
+            if item == "cuda":
+                value = value.model_copy(update={"device_name": self.models[index]})
+            yield Outcome(item, value, None, place=f"cuda:{index}")
+
+
+def test_a_row_names_the_gpus_of_its_rounds(path):
+    go(make_sweep(device="cuda", metrics=("latency",)), path, executor=Gpus("H", "H", "H"))
+    assert [(row["device"], row["ran_on"]) for row in read_table(path)] == [
+        ("cuda", ("cuda:0", "cuda:1")),
+        ("cuda", ("cuda:0", "cuda:2")),
+    ]
+
+
+def test_gpus_of_two_kinds_are_refused(path):
+    with pytest.raises(RequestError) as refused:
+        go(make_sweep(device="cuda"), path, executor=Gpus("H", "A"))
+    assert str(refused.value) == (
+        "--devices: cuda:0 is a H and cuda:1 a A; rounds of one point would not compare, "
+        "so give each kind of GPU a sweep of its own"
+    )
+    assert not path.exists()
+
+
+def test_several_gpus_go_on_where_one_was(path):
+    one, many = make_sweep(device="cuda:0", rounds=1), make_sweep(device="cuda", rounds=2)
+    go(one, path)
+    events = go(many, path, executor=Gpus("Test CPU", "Test CPU"))
+    assert events[0].moved == ()
+    assert sorted(visits_of(events)) == [(2, 1, "ok"), (4, 1, "ok")]
+    assert [(row["device"], row["rounds"]) for row in read_table(path)] == [("cuda", 2), ("cuda", 2)]
+    events = go(
+        one, path, executor=Gpus("Other"), describe=lambda _: ENVIRONMENT.model_copy(update={"device_name": "O"})
+    )
+    assert len(events[0].moved) == 2
+
+
 # --- throttled rounds -------------------------------------------------------------------------------------------------
 
 
@@ -599,6 +650,8 @@ def test_an_outside_network_that_dies_while_counted_is_a_row(path, module, death
 
 def test_our_own_networks_are_counted_without_a_worker(path):
     class NoExecutor:
+        places = ()
+
         def map(self, function, items, key=str, timeout_s=lambda _: None):
             assert function is describe or not list(items)
             return iter([Outcome(item, function(item), None) for item in items])
@@ -630,7 +683,7 @@ def test_an_outside_network_is_counted_once_for_points_that_measure_it_otherwise
         calls.append(point.batch_size)
         return count_point(point, metrics)
 
-    monkeypatch.setattr("hvt_bench.run.count_point", count_once)
+    monkeypatch.setattr("hvt_bench.counts.count_point", count_once)
     config = parse_model("torch.nn:Linear:in_features=4,out_features=4,input_shapes=[[4]]")
     points = tuple(
         Point(model="m", axis=None, config=config, device="cpu", batch_size=batch_size, warmup_s=0.1)

@@ -13,12 +13,14 @@ from hvt_bench.cli.common import STOPPED, Executed, answering_ctrl_c
 from hvt_bench.errors import RequestError, plural
 
 if TYPE_CHECKING:
+    from hvt_bench.events import Event
+    from hvt_bench.executors.base import Executor
     from hvt_bench.row import Row
-    from hvt_bench.run import Event
     from hvt_bench.sweep import Sweep
 
 DEFAULT_OUT = Path("reports/run.csv")
 MAX_MIB = 1e12
+PRELOAD = ("hvt_bench.measure",)  # what workers need
 
 
 def sweep(
@@ -34,6 +36,13 @@ def sweep(
     memory_limit: Annotated[
         float | None,
         typer.Option(help="MiB that a CPU point may allocate; default 90 % of what is free.", metavar="MIB"),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(help="Several GPUs, one point at a time on each: cuda:0,cuda:1.", metavar="GPU,..."),
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="CPU points side by side; they disturb each other.", metavar="N")
     ] = None,
     executed: Executed = False,
     executor: Annotated[
@@ -53,8 +62,20 @@ def sweep(
 
     if out.suffix != ".csv":
         raise RequestError(f"--out {out}: the table is a CSV; give it a name that ends in .csv")
-    workers = make_executor(executor, preload=["hvt_bench.measure"])
-    plan = load_sweep(file, device, workers)
+    _check_side_by_side(executor, device, devices, jobs)
+    workers = make_executor(executor, PRELOAD)
+    if devices is not None:
+        from hvt_bench.places import gpu_places, on_any_gpu
+
+        places = gpu_places(devices)
+        plan = on_any_gpu(load_sweep(file, places[0].name, workers))
+        workers = make_executor(executor, PRELOAD, places)
+    else:
+        plan = load_sweep(file, device, workers)
+    if jobs is not None:
+        from hvt_bench.places import cpu_places
+
+        workers = make_executor(executor, PRELOAD, cpu_places(jobs, plan))
     if dry_run:
         _print_plan(plan)
         return
@@ -62,14 +83,45 @@ def sweep(
         raise RequestError("--memory-limit needs --executor process: it limits a process of its own")
     if memory_limit is not None and not 0 < memory_limit < MAX_MIB:
         raise RequestError(f"--memory-limit {memory_limit:g}: give MiB, more than 0 and less than {MAX_MIB:.0e}")
-    if executor == "process" and memory_limit is None:
-        memory_limit = usable_memory_mib()
+    if executor == "process" and memory_limit is None and (usable := usable_memory_mib()):
+        memory_limit = usable / (jobs or 1)
     if memory_limit is None and any(point.max_batch and point.device == "cpu" for point in plan.points):
         raise RequestError("max_batch on a CPU needs a limit to run into: --memory-limit MIB, and --executor process")
     retried = _statuses(retry)
-    events = run_sweep(plan, workers, out, fresh=fresh, retry=retried, memory_limit_mib=memory_limit, executed=executed)
+    if jobs is not None and jobs > 1 and set(plan.metrics) != {"complexity"}:
+        disturbed = f"{jobs} CPU points side by side disturb each other; compare no times with a run of one at a time"
+        typer.echo(f"warning: {disturbed}", err=True)
+    events = run_sweep(
+        plan,
+        workers,
+        out,
+        fresh=fresh,
+        retry=retried,
+        memory_limit_mib=memory_limit,
+        executed=executed,
+        counters=_counters(executor),
+    )
     rows = _follow(plan, out, events)
     _print_result(out, rows, {cell.point_id for cell in plan.cells})
+
+
+def _check_side_by_side(executor: str, device: str | None, devices: str | None, jobs: int | None) -> None:
+    """Refuse options that contradict each other."""
+    given = "--devices" if devices is not None else "--jobs" if jobs is not None else None
+    if given and executor == "inline":
+        raise RequestError(f"{given} needs --executor process: in one process, points run one after the other")
+    if devices is not None and jobs is not None:
+        raise RequestError("--jobs is for points of a CPU; with --devices, each GPU takes one point at a time")
+    if devices is not None and device is not None:
+        raise RequestError(f"--device {device} and --devices {devices} contradict each other; give one of them")
+
+
+def _counters(executor: str) -> Executor | None:
+    """Return what counts many networks; in this process where points are measured in it too."""
+    from hvt_bench.executors import make_executor
+    from hvt_bench.places import counter_places
+
+    return None if executor == "inline" else make_executor("process", PRELOAD, counter_places())
 
 
 def _statuses(text: str) -> list[str]:

@@ -1,0 +1,87 @@
+"""Counting the networks of a sweep: ours here or, where they are many, on all cores; outside ones in workers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+from hvt_bench.executors.base import Executor
+from hvt_bench.measure import count_point
+from hvt_bench.point import Point
+from hvt_bench.row import Sample
+from hvt_bench.visits import key_of, visited
+
+MANY = 100  # networks: what it takes a worker to load PyTorch's tracer, two seconds, counts ten to twenty of them
+LARGEST_BUNCH = 100  # counted by one worker, so lost by a kill
+
+
+def counted(
+    points: Sequence[Point],
+    metrics: tuple[str, ...],
+    executed: bool,
+    executor: Executor,
+    counters: Executor | None = None,
+) -> Iterator[tuple[Point, Sample]]:
+    """Yield each point and what it costs, as it is counted.
+
+    Our own networks are counted in this process, or by `counters` where there are many; outside ones, which may crash
+    or hang, by `executor`, those that make the same pass once.
+    """
+    count = partial(count_point, metrics=metrics, executed=executed)
+    ours = [point for point in points if not point.config.outside]
+    theirs = [point for point in points if point.config.outside]
+    if counters is not None and len(counters.places) > 1 and len({_by_network(point) for point in ours}) >= MANY:
+        yield from _in_bunches(ours, count, counters)
+    else:
+        yield from ((point, count(point)) for point in ours)
+    yield from _once(theirs, count, _by_pass if "memory" in metrics else _by_network, executor)
+
+
+def _in_bunches(
+    points: Sequence[Point], count: Callable[[Point], Sample], counters: Executor
+) -> Iterator[tuple[Point, Sample]]:
+    """Count points of one network by one worker, which counts it once; a bunch whose worker dies, one by one."""
+    networks: dict[object, list[Point]] = {}
+    for point in points:
+        networks.setdefault(_by_network(point), []).append(point)
+    size = min(-(-len(networks) // len(counters.places)), LARGEST_BUNCH)
+    alike = [*networks.values()]
+    bunches = [[*itertools.chain(*alike[first : first + size])] for first in range(0, len(alike), size)]
+    for outcome in counters.map(
+        partial(_count_all, count), bunches, lambda bunch: f"{key_of(bunch[0])}-{len(bunch)}", _limit_s
+    ):
+        if outcome.value is None:
+            yield from visited(counters, count, outcome.item)
+        else:
+            yield from zip(outcome.item, outcome.value, strict=True)
+
+
+def _count_all(count: Callable[[Point], Sample], points: Sequence[Point]) -> list[Sample]:
+    return [count(point) for point in points]
+
+
+def _limit_s(points: Sequence[Point]) -> float:
+    return sum(point.timeout_s for point in points)
+
+
+def _once(
+    points: Sequence[Point], count: Callable[[Point], Sample], alike: Callable[[Point], object], executor: Executor
+) -> Iterator[tuple[Point, Sample]]:
+    """Count, of points that are `alike`, the first."""
+    groups: dict[object, list[Point]] = {}
+    for point in points:
+        groups.setdefault(alike(point), []).append(point)
+    for first, sample in visited(executor, count, (group[0] for group in groups.values())):
+        for point in groups[alike(first)]:
+            seconds = sample.seconds if point is first else 0.0
+            yield point, sample.model_copy(update={"point_id": point.point_id, "seconds": seconds})
+
+
+def _by_network(point: Point) -> object:
+    return point.config, point.checkpointing
+
+
+def _by_pass(point: Point) -> object:
+    kind = point.device.partition(":")[0]
+    return _by_network(point), kind, point.dtype, point.batch_size, point.max_batch, point.mode, point.attention
