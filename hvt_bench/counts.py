@@ -12,8 +12,8 @@ from hvt_bench.point import Point
 from hvt_bench.row import Sample
 from hvt_bench.visits import key_of, visited
 
-MANY = 100  # networks: what it takes a worker to load PyTorch's tracer, two seconds, counts ten to twenty of them
-LARGEST_BUNCH = 100  # counted by one worker, so lost by a kill
+MANY = 200  # networks: what it takes a worker to load PyTorch's tracer counts some twenty of them
+LARGEST_BUNCH = 300  # counted by one worker, half a minute, so lost by a kill
 
 
 def counted(

@@ -18,6 +18,9 @@ from hvt_bench.errors import RequestError
 from hvt_bench.nvml import driver_version
 from hvt_bench.records import Column, Record
 
+COMPARABLE = ("device_name", "torch_version", "hvt_bench_version")
+"""Rounds measured where these are the same may stand in one row."""
+
 
 class Environment(Record):
     """The machine and the versions."""
@@ -50,8 +53,12 @@ class Environment(Record):
 
     def comparable(self, other: Environment) -> bool:
         """Say whether rounds measured here and there may stand in one row."""
-        same = ("device_name", "torch_version", "hvt_bench_version")
-        return all(getattr(self, name) == getattr(other, name) for name in same)
+        return not self.differences(other)
+
+    def differences(self, other: Environment) -> dict[str, tuple[str, str]]:
+        """Return what keeps rounds measured here and there apart, by column: its values here and there."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in COMPARABLE}
+        return {name: (here, there) for name, (here, there) in pairs.items() if here != there}
 
 
 def resolve_device(wanted: str) -> str:

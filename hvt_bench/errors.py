@@ -8,6 +8,7 @@
     │   │   └── UnsupportedError  the network exists, and cannot do what is asked of it
     │   └── FileError           a file cannot be read, is not ours, or asks for something impossible
     ├── CountError              the cost of a network cannot be counted with certainty
+    ├── WriteError              a file can no longer be written while work goes on; what was found before is kept
     └── WorkerError             an item of work did not come back
         ├── WorkerTimeoutError  it ran past its time limit and was ended
         └── WorkerCrashedError  its process died
@@ -57,6 +58,10 @@ class FileError(RequestError):
 
 class CountError(HvtBenchError):
     """The cost of a network cannot be counted with certainty."""
+
+
+class WriteError(HvtBenchError):
+    """A file can no longer be written while work goes on; what was found before is kept."""
 
 
 class WorkerError(HvtBenchError):

@@ -18,6 +18,8 @@ class Started:
     invalid: int
     rounds: int
     moved: tuple[Path, ...]
+    reason: str = ""
+    """Why they were moved."""
 
 
 @dataclass(frozen=True)
@@ -56,4 +58,11 @@ class Finished:
     """Of these, warm-up and timed passes; the mean over places where there are several."""
 
 
-Event = Started | Fitted | Counted | Measured | Finished
+@dataclass(frozen=True)
+class Noted:
+    """Something happened to the files of the sweep that a person should know."""
+
+    text: str
+
+
+Event = Noted | Started | Fitted | Counted | Measured | Finished

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 from hvt_bench.errors import FileError
+
+
+def try_writing(path: Path, otherwise: str = "give --out another path") -> None:
+    """Open `path`, or a file beside it, for writing, and leave nothing behind.
+
+    Raises FileError where that cannot be done, with `otherwise` as the next move.
+    """
+    if path.is_dir():
+        raise FileError(f"{path}: is a directory; give --out a file name in it")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise FileError(f"{path}: cannot be written: {above} is a file; {otherwise}")
+    try:
+        if path.exists():
+            path.open("ab").close()
+        with tempfile.TemporaryFile(dir=above) as trial:
+            trial.write(bytes(4096))  # a full disk takes an empty file
+            trial.flush()
+    except OSError as error:
+        where = f" in {above}" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        raise FileError(f"{path}: cannot be written: {(error.strerror or '').lower()}{where}; {otherwise}") from None
 
 
 def write_whole(path: Path, content: bytes, otherwise: str = "give --out another path") -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import os
 from pathlib import Path
 
 from hvt_bench.environment import Environment
-from hvt_bench.errors import FileError
+from hvt_bench.errors import FileError, WriteError
+from hvt_bench.files import try_writing, write_whole
 from hvt_bench.measure import utc_now
 from hvt_bench.point import ANY_GPU
-from hvt_bench.table import Run, read_journal, read_table
+from hvt_bench.table import Run, journal_line, read_journal, read_table
 
 JOURNAL = ".journal.jsonl"
 
@@ -21,39 +21,51 @@ def journal_of(path: Path) -> Path:
 
 
 def check_writable(path: Path) -> None:
-    """Raise FileError if it is plain that no file can be made at `path`; makes nothing itself."""
-    if path.is_dir():
-        raise FileError(f"{path}: is a directory; give --out a file name in it")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not above.is_dir():
-        raise FileError(f"{path}: cannot be written: {above} is a file; give --out another path")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise FileError(f"{path}: cannot be written: permission denied in {above}; give --out another path")
+    """Raise FileError if no file can be written at `path` or beside it; leaves nothing behind."""
+    for file in (path, journal_of(path)):
+        try_writing(file)
 
 
 def make_way(
     path: Path, sweep: str, environments: dict[str, Environment], fresh: bool
-) -> tuple[Run | None, tuple[Path, ...]]:
-    """Return what an earlier start of the sweep of this name found; move any other file of ours aside."""
+) -> tuple[Run | None, tuple[Path, ...], str]:
+    """Return what an earlier start of the sweep of this name found; or move any other file of ours aside, and say why.
+
+    What a killed start had half written of a CSV is removed.
+    """
+    for torn in path.parent.glob(f".{path.name}.*.tmp"):
+        torn.unlink(missing_ok=True)
     journal_path = journal_of(path)
     earlier = read_journal(journal_path)
     if earlier is not None and path.exists():
         read_table(path)  # refuses a file that is not ours, whatever stands beside it
     if earlier is None:
         if not path.exists():
-            return None, ()
+            return None, (), ""
         rows = read_table(path)
         name = str(rows[0]["sweep"]) if rows else "empty"
-        return None, _move_aside([path], name, utc_now())
+        return (
+            None,
+            _move_aside([path], name, utc_now()),
+            f"{journal_path.name}, which would be gone on with, is missing",
+        )
+    reason = _reason_to_part(earlier, sweep, environments, fresh)
+    if not reason:
+        return earlier, (), ""
+    return None, _move_aside([path, journal_path], earlier.sweep, earlier.started_at), reason
+
+
+def _reason_to_part(earlier: Run, sweep: str, environments: dict[str, Environment], fresh: bool) -> str:
+    """Say why rounds measured now may not stand beside those of `earlier`; empty where they may."""
+    if fresh:
+        return "--fresh"
+    if earlier.sweep != sweep:
+        return f"it is of the sweep '{earlier.sweep}', this one is '{sweep}'"
     here = {_one_gpu(device): found for device, found in environments.items()}
-    comparable = all(
-        here[_one_gpu(device)].comparable(found)
-        for device, found in earlier.environments.items()
-        if _one_gpu(device) in here
-    )
-    if earlier.sweep == sweep and comparable and not fresh:
-        return earlier, ()
-    return None, _move_aside([path, journal_path], earlier.sweep, earlier.started_at)
+    for device, there in earlier.environments.items():
+        for name, (before, now) in there.differences(here.get(_one_gpu(device), there)).items():
+            return f"its {name} is {before}, now it is {now}"
+    return ""
 
 
 def _one_gpu(device: str) -> str:
@@ -61,9 +73,29 @@ def _one_gpu(device: str) -> str:
     return f"{ANY_GPU}:0" if device == ANY_GPU else device
 
 
+def keep_aside(path: Path) -> Path:
+    """Rename a CSV that someone changed; return its new name."""
+    return _move_aside([path], "changed", utc_now())[0]
+
+
+def rescue(path: Path, run: Run) -> Path:
+    """Write what a run has found into a journal of another name, and return that. Raises WriteError."""
+    journal_path = _labelled(journal_of(path), f"rescued.{_in_a_name(utc_now())}")
+    text = "".join(journal_line(kind, content) for kind, content in run.lines())
+    try:
+        write_whole(journal_path, text.encode())
+    except FileError as error:
+        raise WriteError(str(error)) from None
+    return journal_path
+
+
+def _in_a_name(moment: str) -> str:
+    return moment.replace("-", "").replace(":", "")
+
+
 def _move_aside(paths: list[Path], name: str, moment: str) -> tuple[Path, ...]:
     """Rename files, all of them alike, to `run.NAME.MOMENT.csv` and so on; older files of that name are kept too."""
-    moment = moment.replace("-", "").replace(":", "")
+    moment = _in_a_name(moment)
     for again in itertools.count(1):
         label = f"{name}.{moment}" if again == 1 else f"{name}.{moment}-{again}"
         targets = [_labelled(path, label) for path in paths]

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, Tim
 from rich.progress import Progress as RichProgress
 
 from hvt_bench.errors import plural
-from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Started
+from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.models import yaml_text
 from hvt_bench.point import SWEEPABLE, Point
 from hvt_bench.row import Row, Sample
@@ -64,6 +64,8 @@ class Progress:
         """Show one event."""
         if isinstance(event, Started):
             self._begin(event)
+        elif isinstance(event, Noted):
+            self._line(f"note: {event.text}")
         elif isinstance(event, Counted):
             self._say_counted(event)
         elif isinstance(event, Fitted):
@@ -80,11 +82,12 @@ class Progress:
 
     def _begin(self, event: Started) -> None:
         for path in event.moved:
-            self._line(f"kept an earlier run as {path}")
+            self._line(f"kept an earlier run as {path}{f': {event.reason}' if event.reason else ''}")
         self._rounds = event.rounds
+        done, points = event.points_done, event.points
         self._line(
-            f"{plural(event.points, 'point')}, {event.invalid} invalid; {event.points_done} done before, "
-            f"{event.points - event.points_done} to go in {plural(event.rounds, 'round')}"
+            f"{plural(points, 'point')}, {event.invalid} invalid; {done:,} of {points:,} done, "
+            f"{points - done:,} to go in {plural(event.rounds, 'round')}"
         )
         if self._bar is not None:
             self._task = self._bar.add_task("counting", total=event.rounds or None, left="")

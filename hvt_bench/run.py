@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import os
+import socket
 import time
 import zlib
 from collections import deque
@@ -12,12 +15,12 @@ from pathlib import Path
 
 from hvt_bench.counts import counted
 from hvt_bench.environment import Environment
-from hvt_bench.errors import HvtBenchError, RequestError
-from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Started
+from hvt_bench.errors import FileError, HvtBenchError, RequestError, WriteError
+from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.executors.base import Executor
 from hvt_bench.largest import largest_batch
 from hvt_bench.measure import Visit, estimate_point, measure_round, utc_now
-from hvt_bench.output import check_writable, journal_of, make_way
+from hvt_bench.output import check_writable, journal_of, keep_aside, make_way, rescue
 from hvt_bench.plan import plan_visits, wants_another_attempt
 from hvt_bench.point import ANY_GPU, Point
 from hvt_bench.row import Sample, Status
@@ -26,6 +29,7 @@ from hvt_bench.table import Journal, Run, held, in_turn, write_table
 from hvt_bench.visits import key_of, visited
 
 WRITE_EVERY_S = 5.0
+RESCUED = "rename it to the other's name, and the same command goes on"
 DESCRIBE_LIMIT_S = 120.0  # a driver that does not answer is an error, not a program that waits
 FAILED: tuple[Status, ...] = ("oom", "timeout", "crashed", "error")
 
@@ -57,41 +61,61 @@ def run_sweep(
     journal_path = journal_of(path)
     check_writable(path)
     environments = _describe(sweep, executor, describe)
+    notes: deque[str] = deque()
     with in_turn(path):
         with held(journal_path):
-            earlier, moved = make_way(path, sweep.name, environments, fresh)
-        opened = Journal(journal_path)
+            earlier, moved, reason = make_way(path, sweep.name, environments, fresh)
+        opened = Journal(journal_path, notes.append)
     with opened as journal:
         seed = zlib.crc32(sweep.name.encode())
         started_at = utc_now()
+        run = earlier or Run(sweep.name, started_at, environments)
+        run.environments |= environments
         start = {
             "sweep": sweep.name,
             "started_at": started_at,
             "metrics": sweep.metrics,
             "seed": seed,
             "environments": {device: found.model_dump() for device, found in environments.items()},
+            "pid": os.getpid(),
+            "hostname": socket.gethostname(),
         }
-        journal.append("run", [start])
-        run = earlier or Run(sweep.name, started_at, environments)
-        run.environments |= environments
-        _enter_cells(sweep, run, journal, retry)
-        to_count, visits = plan_visits(sweep, run, retry, seed, memory_limit_mib)
-        todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
-        yield Started(len(sweep.points), len(sweep.points) - len(todo), len(sweep.invalid), len(visits), moved)
-        writer = _Writer(path, run, clock)
+        writer = _Writer(path, run, clock, notes.append)
         timed_s = 0.0
         try:
+            journal.append("run", [start])
+            _enter_cells(sweep, run, journal, retry)
+            to_count, visits = plan_visits(sweep, run, retry, seed, memory_limit_mib)
+            todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
+            done = len(sweep.points) - len(todo)
+            yield Started(len(sweep.points), done, len(sweep.invalid), len(visits), moved, reason)
             for point, sample in counted(to_count, sweep.metrics, executed, executor, counters):
                 _keep(sample, run, journal)
                 writer.write_if_due()
+                yield from _told(notes)
                 yield Counted(point, sample)
             visits = yield from _fit(visits, executor, measure, run, journal)
             for event in _measure(visits, executor, measure, run, journal, writer):
                 timed_s += event.sample.values.get("latency", {}).get("timed_s", 0.0)
+                yield from _told(notes)
                 yield event
-        finally:
+        except WriteError as error:
+            with contextlib.suppress(WriteError):
+                writer.write()
+            if journal.intact:
+                raise
+            raise WriteError(f"{error}; all that was found is in {rescue(path, run)}: {RESCUED}") from None
+        except BaseException:
             writer.write()
+            raise
+        writer.write()
+        yield from _told(notes)
         yield Finished(path, run.rows(), clock() - began, timed_s / max(1, len(executor.places)))
+
+
+def _told(notes: deque[str]) -> Iterator[Noted]:
+    while notes:
+        yield Noted(notes.popleft())
 
 
 # --- before the first point -----------------------------------------------------------------------------------------
@@ -142,17 +166,32 @@ def _enter_cells(sweep: Sweep, run: Run, journal: Journal, retry: Sequence[str])
 class _Writer:
     """Rewrites the CSV from the journal's content, now and then."""
 
-    def __init__(self, path: Path, run: Run, clock: Callable[[], float]) -> None:
-        self._path, self._run, self._clock = path, run, clock
+    def __init__(self, path: Path, run: Run, clock: Callable[[], float], note: Callable[[str], None]) -> None:
+        self._path, self._run, self._clock, self._note = path, run, clock, note
         self._last = clock()
+        self._left: tuple[int, int] | None = None
 
     def write(self) -> None:
-        write_table(self._path, self._run.rows())
+        """Write the table; one that was changed since the last time is kept. Raises WriteError."""
+        try:
+            if self._left is not None and self._state() not in (self._left, None):
+                kept = keep_aside(self._path)
+                self._note(f"{self._path} was changed while the sweep ran; what it was changed to is kept as {kept}")
+            write_table(self._path, self._run.rows(), "what was found is in its journal, so the same command goes on")
+        except (FileError, OSError) as error:
+            raise WriteError(str(error)) from None
+        self._left = self._state()
 
     def write_if_due(self) -> None:
         if self._clock() - self._last >= WRITE_EVERY_S:
             self.write()
             self._last = self._clock()
+
+    def _state(self) -> tuple[int, int] | None:
+        with contextlib.suppress(FileNotFoundError):
+            found = self._path.stat()
+            return found.st_ino, found.st_mtime_ns
+        return None
 
 
 def _fit(
@@ -242,5 +281,5 @@ class _Pending(Iterator[Visit]):
 
 
 def _keep(sample: Sample, run: Run, journal: Journal) -> None:
+    run.add(sample)  # first, so that it is rescued where the journal cannot take it
     journal.append("sample", [sample.model_dump(mode="json")])
-    run.add(sample)

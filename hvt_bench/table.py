@@ -9,6 +9,7 @@ A later line about the same cell, or the same round of a point, replaces an earl
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import fcntl
 import io
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from hvt_bench.environment import Environment
-from hvt_bench.errors import FileError
+from hvt_bench.errors import FileError, WriteError
 from hvt_bench.files import write_whole
 from hvt_bench.metrics import FINDINGS
 from hvt_bench.metrics.complexity import arithmetic_intensity
@@ -85,23 +86,38 @@ class Run:
             if point_id in found or "status" in columns
         )
 
+    def lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield kind and content of the lines of a journal that holds this: each sample where it was found."""
+        start = {"sweep": self.sweep, "started_at": self.started_at}
+        environments: dict[str, Environment] = {}
+        found = self.by_point()
+        for point_id, columns in self.cells.items():
+            there = {columns["device"]: self.found_in[point_id]} if point_id in found else {}
+            if not environments or environments | there != environments:
+                environments = (environments or self.environments) | there
+                yield "run", start | {"environments": {name: env.model_dump() for name, env in environments.items()}}
+            yield "cell", columns
+            for sample in found.get(point_id, {}).values():
+                yield "sample", sample.model_dump(mode="json")
+        if environments != self.environments:
+            yield "run", start | {"environments": {name: env.model_dump() for name, env in self.environments.items()}}
+
+
+def journal_line(kind: str, content: Mapping[str, Any]) -> str:
+    """Spell a line of a journal."""
+    return json.dumps({kind: content}, separators=(",", ":"), allow_nan=False) + "\n"
+
 
 class Journal:
     """Appends lines to a journal file; what it wrote is on disk when a call returns."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or make the file. Raises FileError where another process holds it, or it cannot be written."""
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise FileError(f"{path}: cannot be written: {error.strerror}; give --out another path") from None
-        try:
-            _lock(path, self._file)
-        except FileError:
-            self._file.close()
-            raise
-        _drop_torn_line(path)
+    def __init__(self, path: Path, note: Callable[[str], None] = lambda _: None) -> None:
+        """Open or make the file; `note` is told what happens to it. Raises FileError where that cannot be done."""
+        self._path, self._note = path, note
+        self._size = 0
+        self.intact = True
+        """Whether it holds what was appended: nothing else wrote into it or took its place."""
+        self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -110,11 +126,67 @@ class Journal:
         self._file.close()
 
     def append(self, kind: str, contents: Iterable[Mapping[str, Any]]) -> None:
-        """Write one line for each of `contents`, all of them of one kind: `run`, `cell` or `sample`."""
-        for content in contents:
-            self._file.write(json.dumps({kind: content}, separators=(",", ":"), allow_nan=False) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Write one line for each of `contents`, all of them of one kind: `run`, `cell` or `sample`.
+
+        A file that was removed is put back. Raises WriteError where it was changed by someone else, and where it can
+        no longer be written; then it holds none of the lines.
+        """
+        text = "".join(journal_line(kind, content) for content in contents)
+        self._look()
+        try:
+            left = memoryview(text.encode())
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+            raise WriteError(
+                f"{self._path}: cannot be written: {error.strerror}; all that was finished before is in it, so make "
+                "room, and the same command goes on from there"
+            ) from None
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    def _open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab+", buffering=0)
+        except OSError as error:
+            raise FileError(f"{self._path}: cannot be written: {error.strerror}; give --out another path") from None
+        try:
+            _lock(self._path, self._file)
+        except FileError:
+            self._file.close()
+            raise
+        _drop_torn_line(self._path)
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    def _look(self) -> None:
+        """See that the file is the one that was opened, as long as it was left."""
+        own = os.fstat(self._file.fileno())
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            self._put_back()
+            return
+        if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino):
+            self.intact = False
+            raise WriteError(f"{self._path}: another file was put in its place while the sweep ran")
+        if own.st_size != self._size:
+            self.intact = False
+            raise WriteError(f"{self._path}: something else wrote into it while the sweep ran")
+
+    def _put_back(self) -> None:
+        """Write the removed file, which is readable as long as it is open, once more."""
+        with self._file:
+            self._file.seek(0)
+            content = self._file.readall()
+        try:
+            write_whole(self._path, content)
+        except FileError as error:
+            raise WriteError(str(error)) from None
+        self._open()
+        self._note(f"{self._path} was removed while the sweep ran; it is there again, with all that was found")
 
 
 @contextmanager
@@ -147,8 +219,18 @@ def _lock(path: Path, file: IO[Any]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise FileError(
-            f"{path}: another sweep is writing this file; wait for it, or give --out another path"
+            f"{path}: another sweep is writing this file{_holder(path)}; wait for it, or give --out another path"
         ) from None
+
+
+def _holder(path: Path) -> str:
+    """Say which process began the latest run of a journal: `: process 4711 on gpu3, since ...`; empty if unknown."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = path.read_bytes()
+        begins = content.rfind(b'{"run":')
+        start = json.loads(content[begins:].partition(b"\n")[0])["run"]
+        return f": process {start['pid']} on {start['hostname']}, since {start['started_at']}"
+    return ""
 
 
 def _drop_torn_line(path: Path) -> None:
@@ -256,14 +338,14 @@ def _metrics_of(samples: Sequence[Sample]) -> dict[str, Any]:
 _Reader = tuple[int, str, Callable[[str], Value]]  # of one column: where it stands, its name, what reads its values
 
 
-def write_table(path: Path, rows: Iterable[Row]) -> None:
-    """Write the CSV whole, or not at all."""
+def write_table(path: Path, rows: Iterable[Row], otherwise: str = "give --out another path") -> None:
+    """Write the CSV whole, or not at all. Raises FileError, with `otherwise` as the next move."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
         writer.writerow(csv_text(row[name]) for name in COLUMNS)
-    write_whole(path, text.getvalue().encode())
+    write_whole(path, text.getvalue().encode(), otherwise)
 
 
 def read_table(path: str | Path) -> tuple[Row, ...]:

@@ -79,7 +79,7 @@ def test_sweep_measures_and_says_where_it_wrote(run, small):
     code, out, err = run("sweep", "small.yaml", "--executor", "inline")
     lines = out.splitlines()
     assert (code, err) == (0, "")
-    assert lines[0] == "2 points, 1 invalid; 0 done before, 2 to go in 4 rounds"
+    assert lines[0] == "2 points, 1 invalid; 0 of 2 done, 2 to go in 4 rounds"
     assert sorted(line.split("] ")[1] for line in lines[1:5]) == [
         "tiny depth=2: 3 ms",
         "tiny depth=2: 3 ms",
@@ -100,7 +100,7 @@ def test_sweep_again_has_nothing_to_do(run, small):
     run("sweep", "small.yaml", "--executor", "inline")
     assert run("sweep", "small.yaml", "--executor", "inline") == (
         0,
-        "2 points, 1 invalid; 2 done before, 0 to go in 0 rounds\nwrote reports/run.csv: 3 rows, 2 ok, 1 invalid\n",
+        "2 points, 1 invalid; 2 of 2 done, 0 to go in 0 rounds\nwrote reports/run.csv: 3 rows, 2 ok, 1 invalid\n",
         "",
     )
 
@@ -906,7 +906,7 @@ def test_a_sweep_of_outside_networks_goes_on_past_one_that_dies(run, module, mon
     code, out, err = run("sweep", "o.yaml")
     assert code == 1
     assert out.splitlines() == [
-        "4 points, 0 invalid; 0 done before, 4 to go in 0 rounds",
+        "4 points, 0 invalid; 0 of 4 done, 4 to go in 0 rounds",
         "dead: crashed: the worker ended with exit code 7 and no answer",
         "dead depth=3: crashed: the worker ended with exit code 7 and no answer",
         "wrote reports/run.csv: 4 rows, 2 ok, 0 invalid",

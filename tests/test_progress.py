@@ -39,7 +39,7 @@ def test_lines_without_a_terminal():
     )
     assert lines == [
         "kept an earlier run as run.old.csv",
-        "3 points, 2 invalid; 1 done before, 2 to go in 3 rounds",
+        "3 points, 2 invalid; 1 of 3 done, 2 to go in 3 rounds",
         "[1/3] hvt_s_1 depth=12: 12.3 ms",
         "[2/3] hvt_s_1: 123 MiB",
         "[3/3] hvt_s_1 depth=12: oom: no room",
@@ -89,7 +89,7 @@ def test_a_terminal_gets_a_bar(capsys):
         progress.show(Measured(point(), sample(1, "oom", "no room"), 1))
         progress.show(Finished(Path("run.csv"), ()))  # the last round, of a point that had failed, was left out
     shown = capsys.readouterr().out
-    assert "1 point, 0 invalid; 0 done before, 1 to go in 2 rounds" in shown
+    assert "1 point, 0 invalid; 0 of 1 done, 1 to go in 2 rounds" in shown
     assert "hvt_s_1 depth=12: oom: no room" in shown
     assert "2/2" in shown
 

@@ -1,11 +1,23 @@
+import errno
 import itertools
 import json
 import os
+import re
+import shutil
+import socket
+from pathlib import Path
 
 import pytest
 
-from hvt_bench.errors import FileError, HvtBenchError, RequestError, WorkerCrashedError, WorkerTimeoutError
-from hvt_bench.events import Counted, Finished, Fitted, Measured, Started
+from hvt_bench.errors import (
+    FileError,
+    HvtBenchError,
+    RequestError,
+    WorkerCrashedError,
+    WorkerTimeoutError,
+    WriteError,
+)
+from hvt_bench.events import Counted, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.executors import make_executor
 from hvt_bench.executors.base import Outcome, Place
 from hvt_bench.measure import count_point, measure_round
@@ -323,7 +335,10 @@ def test_a_running_sweep_keeps_its_files(path, second):
     fresh = second.pop("fresh", False)
     first = run_sweep(make_sweep(), make_executor("inline"), path, fake_measure, describe=describe)
     next(first)
-    with pytest.raises(FileError, match="another sweep is writing this file"):
+    holder = (
+        rf"writing this file: process {os.getpid()} on {re.escape(socket.gethostname())}, since 20\S+Z; wait for it"
+    )
+    with pytest.raises(FileError, match=holder):
         go(make_sweep(**second), path, fresh=fresh)
     list(first)
     assert [row["rounds"] for row in read_table(path)] == [2, 2]
@@ -374,6 +389,167 @@ def test_a_refused_sweep_makes_no_folder(tmp_path):
 def test_the_folder_of_the_table_is_made(tmp_path):
     go(make_sweep(), tmp_path / "new" / "folder" / "run.csv")
     assert len(read_table(tmp_path / "new" / "folder" / "run.csv")) == 2
+
+
+# --- files that change underneath -----------------------------------------------------------------------------------
+
+
+def interrupted(path, after, do, sweep=None):
+    """Run a sweep, and do something to its files after so many rounds; return the events."""
+    seen = []
+    for event in run_sweep(sweep or make_sweep(), make_executor("inline"), path, fake_measure, describe=describe):
+        seen.append(event)
+        if len(visits_of(seen)) == after and isinstance(event, Measured):
+            do()
+    return seen
+
+
+def test_a_removed_journal_is_put_back_and_the_sweep_goes_on(path):
+    journal = journal_of(path)
+    events = interrupted(path, 2, journal.unlink)
+    told = f"{journal} was removed while the sweep ran; it is there again, with all that was found"
+    assert [e.text for e in events if isinstance(e, Noted)] == [told]
+    assert len(visits_of(events)) == 4
+    assert visits_of(go(make_sweep(), path)) == []
+
+
+def test_a_second_sweep_in_place_of_a_removed_journal_is_left_alone(path):
+    journal = journal_of(path)
+    with pytest.raises(WriteError, match="another file was put in its place while the sweep ran; all that was found"):
+        interrupted(path, 1, lambda: (journal.unlink(), go(make_sweep(), path)))
+    assert visits_of(go(make_sweep(), path)) == []
+    assert len(read_journal(next(path.parent.glob("run.rescued.*.journal.jsonl"))).samples) == 4
+
+
+def test_a_removed_folder_is_made_again(tmp_path):
+    path = tmp_path / "new" / "run.csv"
+    events = interrupted(path, 2, lambda: shutil.rmtree(path.parent))
+    assert len(visits_of(events)) == 4
+    assert [row["rounds"] for row in read_table(path)] == [2, 2]
+    assert visits_of(go(make_sweep(), path)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda file: file.write_bytes(file.read_bytes() + b"note to self"), "something else wrote into it"),
+        (lambda file: file.write_bytes(file.read_bytes()[:100]), "something else wrote into it"),
+        (
+            lambda file: shutil.copy(file, file.with_suffix(".b")) and file.with_suffix(".b").replace(file),
+            "another file",
+        ),
+    ],
+)
+def test_a_journal_that_something_else_changed_ends_the_sweep_and_nothing_is_lost(path, change, what):
+    journal = journal_of(path)
+    with pytest.raises(WriteError, match=f"{what} .*while the sweep ran; all that was found is in") as ended:
+        interrupted(path, 2, lambda: change(journal))
+    (rescued,) = path.parent.glob("run.rescued.*.journal.jsonl")
+    assert f"all that was found is in {rescued}: rename it to the other's name" in str(ended.value)
+    rescued.replace(journal)
+    assert len(visits_of(go(make_sweep(), path))) == 1  # the third was found when the change was seen
+    assert [row["rounds"] for row in read_table(path)] == [2, 2]
+
+
+def test_a_table_that_someone_changed_is_kept(path):
+    times = itertools.count(step=3)
+    events = run_sweep(
+        make_sweep(), make_executor("inline"), path, fake_measure, describe=describe, clock=lambda: next(times)
+    )
+    notes = []
+    for event in events:
+        notes += [event.text] if isinstance(event, Noted) else []
+        if isinstance(event, Measured) and event.rounds_left == 2:
+            path.write_text("mine now\n")
+    (kept,) = path.parent.glob("run.changed.*.csv")
+    assert notes == [f"{path} was changed while the sweep ran; what it was changed to is kept as {kept}"]
+    assert kept.read_text() == "mine now\n"
+    assert [row["rounds"] for row in read_table(path)] == [2, 2]
+
+
+def test_a_full_disk_ends_the_sweep_with_what_was_found_and_it_goes_on_once_there_is_room(path, monkeypatch):
+    journal, full = journal_of(path), 0
+    real = os.fsync
+
+    def fsync(file):
+        nonlocal full
+        full += os.path.samestat(os.fstat(file), journal.stat())
+        if full > 6:  # run, cells, two countings and two rounds
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(WriteError) as ended:
+        go(make_sweep(), path)
+    assert str(ended.value) == (
+        f"{journal}: cannot be written: No space left on device; all that was finished before is in it, "
+        "so make room, and the same command goes on from there"
+    )
+    monkeypatch.setattr(os, "fsync", real)
+    assert len(visits_of(go(make_sweep(), path))) == 2
+    assert [row["rounds"] for row in read_table(path)] == [2, 2]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(path, monkeypatch):
+    def refuse(**_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(FileError) as refused:
+        go(make_sweep(), path, describe=lambda _: pytest.fail("a worker was started"))
+    assert str(refused.value) == f"{path}: cannot be written: read-only file system; give --out another path"
+    assert os.listdir(path.parent) == []
+
+
+def test_what_a_kill_left_half_written_is_removed(path):
+    go(make_sweep(), path)
+    torn = path.with_name(f".{path.name}.4711.tmp")
+    torn.write_text("point_id,swe")
+    go(make_sweep(), path)
+    assert sorted(os.listdir(path.parent)) == ["run.csv", "run.journal.jsonl"]
+
+
+# --- older versions ---------------------------------------------------------------------------------------------------
+
+OLD = Path(__file__).parent / "golden" / "run_0.1.0.csv"  # as hvt-bench 0.1.0 wrote it
+
+
+def test_a_run_of_the_first_version_is_read_and_kept(path):
+    shutil.copy(OLD, path)
+    shutil.copy(journal_of(OLD), journal_of(path))
+    here = ENVIRONMENT.model_copy(update={"torch_version": "2.15.0+cu132", "hvt_bench_version": "0.2.0"})
+    (started, *_) = go(make_sweep(name="old"), path, describe=lambda _: here)
+    assert started.reason == "its hvt_bench_version is 0.1.0, now it is 0.2.0"
+    kept, _ = started.moved
+    rows = read_table(kept)
+    assert [(row["depth"], row["macs"], row["latency_samples"], row["ran_on"]) for row in rows] == [
+        (4, 2657280, 10, None),
+        (2, 1956608, 10, None),
+    ]
+    derived = read_journal(started.moved[1]).rows()
+    assert [(row["macs"], row["latency_ms"]) for row in derived] == [
+        (row["macs"], pytest.approx(row["latency_ms"], rel=1e-5)) for row in rows
+    ]
+
+
+def test_a_run_from_before_the_latest_fields_goes_on(path):
+    go(make_sweep(rounds=1), path)
+    journal = journal_of(path)
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    for line in lines:
+        for newer in ("pid", "hostname", "attempt", "ran_on"):
+            next(iter(line.values())).pop(newer, None)
+        for found in line.get("run", {}).get("environments", {}).values():
+            del found["cudnn_version"]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    text = path.read_text().splitlines()
+    header = text[0].split(",")
+    cut = [",".join(line.split(",")[: header.index("ran_on")]) for line in text]
+    path.write_text("\n".join(",".join((a, b)) for a, b in zip(cut, ["status", "ok", "ok"], strict=True)) + "\n")
+    events = go(make_sweep(rounds=2), path)
+    assert events[0].moved == ()
+    assert sorted(visits_of(events)) == [(2, 1, "ok"), (4, 1, "ok")]
+    assert [row["rounds"] for row in read_table(path)] == [2, 2]
 
 
 # --- the largest batch ------------------------------------------------------------------------------------------------

@@ -55,6 +55,25 @@ def test_a_journal_gives_back_what_was_put_in(tmp_path):
     assert row["seq_lens"] == (196, 97)
 
 
+def test_the_lines_of_a_run_give_it_back(tmp_path):
+    path, again = tmp_path / "run.journal.jsonl", tmp_path / "again.journal.jsonl"
+    moved = ENVIRONMENT.model_copy(update={"hostname": "otherhost"})
+    other = POINT.model_copy(update={"batch_size": 9})
+    with Journal(path) as journal:
+        journal.append("run", [START])
+        journal.append("cell", [POINT.columns(), other.columns()])
+        journal.append("sample", [sample(0, latency=latency(1.0)).model_dump(mode="json")])
+        journal.append("run", [START | {"environments": {"cpu": moved.model_dump()}}])
+        found = sample(1, "oom", "no room").model_copy(update={"point_id": other.point_id})
+        journal.append("sample", [found.model_dump(mode="json")])
+    run = read_journal(path)
+    with Journal(again) as journal:
+        for kind, content in run.lines():
+            journal.append(kind, [content])
+    assert read_journal(again) == run
+    assert [row["hostname"] for row in read_journal(again).rows()] == ["testhost", "otherhost"]
+
+
 def test_no_journal_is_none(tmp_path):
     assert read_journal(tmp_path / "none") is None
 

@@ -6,7 +6,6 @@ Nothing heavy is imported before a command runs: `hvt-bench --help` loads neithe
 from __future__ import annotations
 
 import io
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -15,7 +14,7 @@ import typer
 
 from hvt_bench import __version__
 from hvt_bench.cli import decide, guard, look, measure, reference
-from hvt_bench.cli.common import STOPPED, answering_ctrl_c
+from hvt_bench.cli.common import answering_ctrl_c, end_at_once
 from hvt_bench.errors import HvtBenchError, RequestError
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {  # by help panel, in the order of `hvt-bench --help`
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a console of an old code page has no ❌
     try:
-        with answering_ctrl_c(_stop):
+        with answering_ctrl_c(end_at_once):
             app(arguments)
     except RequestError as error:
         typer.echo(f"error: {error}", err=True)
@@ -54,12 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `hvt-bench list columns | head`
         sys.stderr.close()
         sys.exit(1)
-
-
-def _stop(*_: object) -> None:
-    """End at once: an import that Ctrl-C interrupts would say so at length, or not end."""
-    os.write(2, b"stopped\n")
-    os._exit(STOPPED)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hvt_bench.cli.common import STOPPED, Executed, answering_ctrl_c
+from hvt_bench.cli.common import STOPPED, Executed, answering_ctrl_c, end_at_once
 from hvt_bench.errors import RequestError, plural
 
 if TYPE_CHECKING:
@@ -143,8 +143,9 @@ def _follow(plan: Sweep, out: Path, events: Generator[Event, None, None]) -> tup
             for event in events:
                 progress.show(event)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not tear what is being written
+        signal.signal(signal.SIGINT, end_at_once)  # what is being written then is torn, and mended at the next start
         events.close()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         done = f"what was finished is in {out}" if out.exists() else "nothing was finished yet"
         typer.echo(f"stopped; {done}. The same command goes on from there.", err=True)
         raise typer.Exit(STOPPED) from None
