@@ -9,7 +9,7 @@ import socket
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from hvt_bench.executors.base import Executor
 from hvt_bench.largest import largest_batch
 from hvt_bench.measure import Visit, estimate_point, measure_round, utc_now
 from hvt_bench.output import check_writable, journal_of, keep_aside, make_way, rescue
-from hvt_bench.plan import plan_visits, wants_another_attempt
+from hvt_bench.pending import Pending, TooLarge
+from hvt_bench.plan import plan_visits
 from hvt_bench.point import ANY_GPU, Point
 from hvt_bench.row import Sample, Status
 from hvt_bench.sweep import Sweep
@@ -45,6 +46,8 @@ def run_sweep(
     retry: Sequence[str] = (),
     memory_limit_mib: float | None = None,
     executed: bool = False,
+    fail_fast: bool = False,
+    skip: bool = True,
     counters: Executor | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, None]:
@@ -52,9 +55,10 @@ def run_sweep(
 
     A file of another sweep or another environment, and with `fresh` any, is moved aside. Points that failed count as
     done unless their status is in `retry`. With `executed`, networks whose cost depends on their image are counted by
-    running them once; where there are many of our own, `counters` count them. Several GPUs of one `executor` have to
-    be alike. Raises FileError, before anything is visited, where `path` cannot be
-    written or holds something that is not ours.
+    running them once; where there are many of our own, `counters` count them. With `fail_fast` the first failure ends
+    the sweep; with `skip`, points larger than one that ran out of memory are not tried. Several GPUs of one `executor`
+    have to be alike. Raises FileError, before anything is visited, where `path` cannot be written or holds something
+    that is not ours; WriteError where it cannot be written any longer.
     """
     began = clock()
     path = Path(path)
@@ -81,6 +85,16 @@ def run_sweep(
             "hostname": socket.gethostname(),
         }
         writer = _Writer(path, run, clock, notes.append)
+
+        def visit_all(to_count: list[Point], visits: list[Visit]) -> Generator[Counted | Fitted | Measured, None, None]:
+            for point, sample in counted(to_count, sweep.metrics, executed, executor, counters):
+                _keep(sample, run, journal)
+                writer.write_if_due()
+                yield Counted(point, sample)
+            left = yield from _fit(visits, executor, measure, run, journal)
+            too_large = TooLarge(_ran_out(sweep, run, visits)) if skip else None
+            yield from _measure(left, executor, measure, run, journal, writer, too_large)
+
         timed_s = 0.0
         try:
             journal.append("run", [start])
@@ -89,16 +103,14 @@ def run_sweep(
             todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
             done = len(sweep.points) - len(todo)
             yield Started(len(sweep.points), done, len(sweep.invalid), len(visits), moved, reason)
-            for point, sample in counted(to_count, sweep.metrics, executed, executor, counters):
-                _keep(sample, run, journal)
-                writer.write_if_due()
-                yield from _told(notes)
-                yield Counted(point, sample)
-            visits = yield from _fit(visits, executor, measure, run, journal)
-            for event in _measure(visits, executor, measure, run, journal, writer):
-                timed_s += event.sample.values.get("latency", {}).get("timed_s", 0.0)
-                yield from _told(notes)
-                yield event
+            with contextlib.closing(visit_all(to_count, visits)) as events:
+                for event in events:
+                    yield from _told(notes)
+                    yield event
+                    if not isinstance(event, Fitted):
+                        timed_s += event.sample.values.get("latency", {}).get("timed_s", 0.0)
+                        if fail_fast and event.sample.status in FAILED:
+                            break
         except WriteError as error:
             with contextlib.suppress(WriteError):
                 writer.write()
@@ -228,6 +240,13 @@ def _fit(
     return [replace(visit, point=point) for visit, point in pairs if point is not None]
 
 
+def _ran_out(sweep: Sweep, run: Run, visits: list[Visit]) -> Iterator[Point]:
+    """Yield the points that ran out of memory earlier, and are not tried again."""
+    again = {visit.point.point_id for visit in visits}
+    lost = {key[0] for key, sample in run.samples.items() if sample.status == "oom"}
+    return (point for point in sweep.points if point.point_id in lost - again)
+
+
 def _uncounted(run: Run) -> set[str]:
     """Return the points whose counting failed."""
     return {key[0] for key, sample in run.samples.items() if key[1] is None and sample.status != "ok"}
@@ -240,44 +259,15 @@ def _measure(
     run: Run,
     journal: Journal,
     writer: _Writer,
+    too_large: TooLarge | None,
 ) -> Iterator[Measured]:
     """Measure rounds; one in which the GPU was throttled is visited again after the others."""
-    pending = _Pending(visits, _uncounted(run))
-    for visit, sample in visited(executor, measure, pending):
+    pending = Pending(visits, _uncounted(run), too_large)
+    for visit, sample in pending.results(visited(executor, measure, pending)):
         pending.ended(visit, sample)
         _keep(sample, run, journal)
         writer.write_if_due()
         yield Measured(visit.point, sample, pending.rounds_left)
-
-
-class _Pending(Iterator[Visit]):
-    """The rounds still to be measured; has more again once one comes back that is to be measured another time."""
-
-    def __init__(self, visits: Iterable[Visit], failed: set[str]) -> None:
-        self._queue = deque(visits)
-        self._failed = failed
-        self._under_way = 0
-
-    def __next__(self) -> Visit:
-        """Leave out the rounds of a point that has failed: they would fail alike."""
-        while self._queue:
-            visit = self._queue.popleft()
-            if visit.point.point_id not in self._failed:
-                self._under_way += 1
-                return visit
-        raise StopIteration
-
-    def ended(self, visit: Visit, sample: Sample) -> None:
-        """Take note of what came of a visit."""
-        self._under_way -= 1
-        if sample.status != "ok" and visit.attempt == 1:
-            self._failed.add(sample.point_id)
-        elif wants_another_attempt(sample):
-            self._queue.append(replace(visit, attempt=visit.attempt + 1))
-
-    @property
-    def rounds_left(self) -> int:
-        return len(self._queue) + self._under_way
 
 
 def _keep(sample: Sample, run: Run, journal: Journal) -> None:

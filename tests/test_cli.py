@@ -123,6 +123,21 @@ def test_sweep_with_failures_exits_1_and_lists_them(run, small, monkeypatch):
     )
 
 
+def test_fail_fast_stops_at_the_first_failure(run, small, monkeypatch):
+    import hvt_bench.run as run_module
+
+    def crash(visit):
+        return fake_measure(visit).model_copy(update={"status": "crashed", "error": "gone", "values": {}})
+
+    real = run_module.run_sweep
+    monkeypatch.setattr(run_module, "run_sweep", lambda *a, **k: real(*a, **({"measure": crash} | k)))
+    code, _, err = run("sweep", "small.yaml", "--executor", "inline", "--fail-fast")
+    assert code == 1
+    assert re.sub(r"\(\w{12}\)", "(ID)", err) == (
+        "crashed: tiny (ID): gone\n1 point failed; --retry crashed tries again\n"
+    )
+
+
 def test_a_failed_point_that_is_no_longer_asked_for_is_no_failure(run, small, monkeypatch):
     import hvt_bench.run as run_module
 

@@ -12,7 +12,7 @@ LAYERS = {
     11: {"cli", "pytest_plugin"},
     10: {"progress", "listing", "show", "report", "rivals"},
     9: {"plots", "run", "gate", "parts", "reproduce"},
-    8: {"counts"},
+    8: {"counts", "pending"},
     7: {"output", "plan", "timed", "cards", "typeset", "events", "visits"},
     6: {"measure", "table", "largest", "request", "analysis", "places"},
     5: {"row", "sweep"},

@@ -636,6 +636,72 @@ def test_no_two_visits_of_a_sweep_have_one_key(path):
     assert len(set(workers.keys)) == len(workers.keys)
 
 
+# --- points that fail ---
+
+
+def batches(*sizes, **options):
+    points = [point for size in sizes for point in make_sweep(batch_size=size, rounds=1, **options).points]
+    return Sweep("s", tuple(points), ("latency",))
+
+
+def too_large_from(most, seen):
+    """Stand in for measure_round where a batch above `most` does not fit the shallower network."""
+
+    def measure(visit):
+        seen.append((visit.point.config.depth, visit.point.batch_size))
+        return fits(most if visit.point.config.depth == 2 else 999, [])(visit)
+
+    return measure
+
+
+def test_points_larger_than_one_that_ran_out_of_memory_are_not_tried(path):
+    seen, sweep = [], batches(8, 1, 16, 32, 64)
+    events = go(sweep, path, too_large_from(8, seen))
+    tried = min(batch_size for depth, batch_size in seen if depth == 2 and batch_size > 8)
+    assert len(seen) < 10
+    assert [batch_size for depth, batch_size in sorted(seen) if depth == 4] == [1, 8, 16, 32, 64]
+    assert [e.rounds_left for e in events if isinstance(e, Measured)][-1] == 0
+    rows = {(row["depth"], row["batch_size"]): row for row in read_table(path)}
+    assert len(rows) == 10
+    assert {key for key, row in rows.items() if row["status"] == "oom"} == {(2, 16), (2, 32), (2, 64)}
+    smallest = f"{rows[2, tried]['point_id']} (batch_size {tried})"
+    skipped = {key: row for key, row in rows.items() if row["status"] == "oom" and key not in seen}
+    assert skipped
+    for row in skipped.values():
+        assert row["error"].startswith("not tried: larger than point ")
+        assert row["error"].endswith(", which ran out of memory; --no-skip --retry oom tries it")
+        assert row["seconds"] == 0
+    assert any(smallest in row["error"] for row in skipped.values())
+
+
+def test_what_ran_out_of_memory_earlier_tells_too_and_no_skip_tries_all(path):
+    seen = []
+    go(batches(16), path, too_large_from(8, seen))
+    go(batches(16, 32, 64), path, too_large_from(8, seen))
+    assert sorted(seen) == [(2, 16), (4, 16), (4, 32), (4, 64)]
+    seen.clear()
+    go(batches(16, 32, 64), path, too_large_from(32, seen), retry=["oom"], skip=False)
+    assert sorted(seen) == [(2, 16), (2, 32), (2, 64)]
+    assert [row["status"] for row in read_table(path)].count("oom") == 1
+
+
+def test_a_point_that_differs_in_more_than_its_batch_is_tried(path):
+    seen = []
+    sweep = Sweep("s", (*batches(16).cells, *batches(32, mode="train").cells), ("latency",))
+    go(sweep, path, too_large_from(8, seen))
+    assert sorted(seen) == [(2, 16), (2, 32), (4, 16), (4, 32)]
+
+
+def test_fail_fast_ends_at_the_first_failure_and_writes_what_was_found(path):
+    depths = range(1, 9)
+    deaths = {(depth, 0): WorkerCrashedError("SIGKILL") for depth in depths}
+    events = go(make_sweep(depths), path, executor=ScriptedExecutor(deaths), fail_fast=True)
+    assert [status for *_, status in visits_of(events)] == ["crashed"]
+    assert isinstance(events[-1], Finished)
+    assert sorted(str(row["status"]) for row in read_table(path)) == ["crashed", *["ok"] * 7]
+    assert len(visits_of(go(make_sweep(depths), path))) == 14
+
+
 # --- several GPUs ---
 
 

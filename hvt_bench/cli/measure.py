@@ -33,6 +33,10 @@ def sweep(
         str,
         typer.Option(help="Measure failed points again: oom,timeout,crashed,error.", metavar="STATUS,..."),
     ] = "",
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first point that fails.")] = False,
+    no_skip: Annotated[
+        bool, typer.Option("--no-skip", help="Try points larger than one that ran out of memory too.")
+    ] = False,
     memory_limit: Annotated[
         float | None,
         typer.Option(help="MiB that a CPU point may allocate; default 90 % of what is free.", metavar="MIB"),
@@ -99,6 +103,8 @@ def sweep(
         retry=retried,
         memory_limit_mib=memory_limit,
         executed=executed,
+        fail_fast=fail_fast,
+        skip=not no_skip,
         counters=_counters(executor),
     )
     rows = _follow(plan, out, events)
@@ -173,6 +179,7 @@ def _print_plan(plan: Sweep) -> None:
 
 def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:
     """Say what was written; a failed point that the sweep file no longer asks for is no failure of this run."""
+    from hvt_bench.run import FAILED
     from hvt_bench.verdicts import summary
 
     for warning in summary(rows):
@@ -183,7 +190,8 @@ def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:
     if failed:
         for row in failed:
             typer.echo(f"{row['status']}: {row['model']} ({row['point_id']}): {row['error']}", err=True)
-        typer.echo(f"{plural(len(failed), 'point')} failed; --retry {failed[0]['status']} tries again", err=True)
+        statuses = ",".join(status for status in FAILED if any(row["status"] == status for row in failed))
+        typer.echo(f"{plural(len(failed), 'point')} failed; --retry {statuses} tries again", err=True)
         raise typer.Exit(1)
 
 
