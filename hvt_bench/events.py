@@ -44,6 +44,8 @@ class Measured:
     point: Point
     sample: Sample
     rounds_left: int
+    seconds_left: float = 0.0
+    """For these, by what rounds took so far."""
 
 
 @dataclass(frozen=True)

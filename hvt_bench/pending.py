@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from hvt_bench.costs import Costs
 from hvt_bench.measure import Visit, utc_now
 from hvt_bench.plan import wants_another_attempt
 from hvt_bench.point import Point
@@ -17,6 +18,7 @@ class Pending(Iterator[Visit]):
 
     def __init__(self, visits: Iterable[Visit], failed: set[str], too_large: TooLarge | None) -> None:
         self._queue = deque(visits)
+        self._costs = Costs(self._queue)
         self._failed = failed
         self._too_large = too_large
         self._skipped: list[tuple[Visit, Sample]] = []
@@ -27,6 +29,7 @@ class Pending(Iterator[Visit]):
         while self._queue:
             visit = self._queue.popleft()
             if visit.point.point_id in self._failed:
+                self._costs.drop(visit.point)
                 continue
             self._under_way += 1
             if self._too_large is None or (smaller := self._too_large.than(visit.point)) is None:
@@ -49,12 +52,21 @@ class Pending(Iterator[Visit]):
     def ended(self, visit: Visit, sample: Sample) -> None:
         """Take note of what came of a visit."""
         self._under_way -= 1
+        self._costs.drop(visit.point)
+        if sample.status == "ok":
+            self._costs.learn(visit.point, sample.seconds)
         if sample.status != "ok" and visit.attempt == 1:
             self._failed.add(sample.point_id)
         elif wants_another_attempt(sample):
             self._queue.append(replace(visit, attempt=visit.attempt + 1))
+            self._costs.add(visit.point)
         if sample.status == "oom" and self._too_large is not None:
             self._too_large.add(visit.point)
+
+    @property
+    def seconds_left(self) -> float:
+        """What these will take, one after the other, by what rounds took so far."""
+        return self._costs.seconds_left
 
     @property
     def rounds_left(self) -> int:

@@ -267,7 +267,8 @@ def _measure(
         pending.ended(visit, sample)
         _keep(sample, run, journal)
         writer.write_if_due()
-        yield Measured(visit.point, sample, pending.rounds_left)
+        left = pending.seconds_left / max(1, len(executor.places))
+        yield Measured(visit.point, sample, pending.rounds_left, left)
 
 
 def _keep(sample: Sample, run: Run, journal: Journal) -> None:

@@ -162,7 +162,11 @@ def test_dry_run_prints_the_plan_and_writes_nothing(run, small):
         "tiny                     depth                     1\n"
         "tiny                     img_size                  1\n"
         f"invalid: tiny: {INVALID}\n"
-        "2 points (0 duplicates merged, 1 invalid), 4 rounds, at least 10 s; measures complexity, memory, latency\n",
+        "2 points (0 duplicates merged, 1 invalid); 0 of 2 done, 2 to go in 4 rounds; "
+        "measures complexity, memory, latency\n"
+        "macs    0.00 G in all points, an image each; the most 0.00 G: tiny batch_size=1\n"
+        "memory  1 MiB estimated for the point that takes the most: tiny batch_size=1\n"
+        "time    at least 10 s, by the protocol; nothing is measured yet\n",
         "",
     )
     assert os.listdir() == ["small.yaml"]

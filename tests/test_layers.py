@@ -10,10 +10,10 @@ PACKAGE = Path(__file__).parent.parent / "hvt_bench"
 LAYERS = {
     12: {"__main__"},
     11: {"cli", "pytest_plugin"},
-    10: {"progress", "listing", "show", "report", "rivals"},
+    10: {"progress", "listing", "show", "schema", "report", "rivals"},
     9: {"plots", "run", "gate", "parts", "reproduce"},
-    8: {"counts", "pending"},
-    7: {"output", "plan", "timed", "cards", "typeset", "events", "visits"},
+    8: {"counts", "pending", "forecast"},
+    7: {"output", "plan", "timed", "cards", "typeset", "events", "visits", "costs"},
     6: {"measure", "table", "largest", "request", "analysis", "places"},
     5: {"row", "sweep"},
     4: {"metrics", "environment", "verdicts"},

@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {  # by help panel, in th
     "Look": (look.show, look.list_, look.plot, look.table, look.fit, look.report),
     "Decide": (decide.match, decide.compare),
     "Guard": (guard.check,),
-    "Reference": (reference.reproduce,),
+    "Reference": (reference.reproduce, reference.schema),
 }
 
 app = typer.Typer(

@@ -81,7 +81,9 @@ def sweep(
 
         workers = make_executor(executor, PRELOAD, cpu_places(jobs, plan))
     if dry_run:
-        _print_plan(plan)
+        from hvt_bench.forecast import describe as describe_plan
+
+        typer.echo(describe_plan(plan, out, _statuses(retry), len(workers.places)))
         return
     if executor == "inline" and memory_limit is not None:
         raise RequestError("--memory-limit needs --executor process: it limits a process of its own")
@@ -156,25 +158,6 @@ def _follow(plan: Sweep, out: Path, events: Generator[Event, None, None]) -> tup
         typer.echo(f"stopped; {done}. The same command goes on from there.", err=True)
         raise typer.Exit(STOPPED) from None
     return progress.rows
-
-
-def _print_plan(plan: Sweep) -> None:
-    per_axis: dict[tuple[str, str], int] = {}
-    for cell in plan.cells:
-        key = (cell.model, cell.axis or "centre")
-        per_axis[key] = per_axis.get(key, 0) + 1
-    for (model, axis), cells in per_axis.items():
-        typer.echo(f"{model:<24} {axis:<20} {cells:>6}")
-    for cell in plan.invalid:
-        typer.echo(f"invalid: {cell.model}: {cell.reason}")
-    timed = set(plan.metrics) != {"complexity"}
-    rounds = sum(point.rounds for point in plan.points) if timed else 0
-    seconds = sum(point.rounds * (point.warmup_s + point.min_time_s) for point in plan.points) if timed else 0
-    typer.echo(
-        f"{plural(len(plan.points), 'point')} ({plural(plan.duplicates, 'duplicate')} merged, "
-        f"{len(plan.invalid)} invalid), {plural(rounds, 'round')}, at least {seconds:.0f} s; "
-        f"measures {', '.join(plan.metrics)}"
-    )
 
 
 def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Commands that say what others have published."""
+"""Commands that say what others have published, and what the files here hold."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ def reproduce(
         many = "1 cell differs" if unexplained == 1 else f"{unexplained} cells differ"
         typer.echo(f"{many} from what is printed, and nobody knows why", err=True)
         raise typer.Exit(1)
+
+
+def schema(
+    kind: Annotated[str, typer.Argument(help="sweep or budgets.", metavar="KIND")],
+) -> None:
+    """Print the JSON schema of a kind of file, with which an editor completes keys and marks mistakes.
+
+    Example: hvt-bench schema sweep > sweep.schema.json
+    """
+    from hvt_bench.schema import describe
+
+    typer.echo(describe(kind))

@@ -1,0 +1,66 @@
+import pytest
+
+from hvt_bench.errors import FileError
+from hvt_bench.forecast import describe
+from hvt_bench.metrics.estimate import estimate
+from hvt_bench.output import journal_of
+from hvt_bench.sweep import Sweep
+from tests.test_run import ScriptedExecutor, WorkerCrashedError, go, make_sweep, outside_sweep
+
+
+def lines_of(sweep, path, **options):
+    return describe(sweep, path, **options).splitlines()
+
+
+def test_what_is_done_and_what_rounds_took_is_told(tmp_path):
+    path = tmp_path / "run.csv"
+    sweep = make_sweep(warmup_s=0.5, min_time_s=1.5, rounds=3)
+    go(make_sweep(depths=(2,), warmup_s=0.5, min_time_s=1.5, rounds=2), path)  # each round took 1 s of 2
+    assert lines_of(sweep, path)[1] == (
+        "2 points (0 duplicates merged, 0 invalid); 0 of 2 done, 2 to go in 4 rounds; "
+        "measures complexity, memory, latency"
+    )
+    took = "2 rounds measured so far took 0.5 x what the protocol asks at least"
+    assert lines_of(sweep, path)[-1] == f"time    about 4 s; {took}"
+    assert lines_of(sweep, path, places=2)[-1] == f"time    about 2 s at 2 places; {took}"
+
+
+def test_failed_points_are_to_go_where_they_are_to_be_tried_again(tmp_path):
+    path = tmp_path / "run.csv"
+    go(make_sweep(), path, executor=ScriptedExecutor({(2, 0): WorkerCrashedError("gone")}))
+    assert "2 of 2 done, 0 to go in 0 rounds" in describe(make_sweep(), path)
+    assert "1 of 2 done, 1 to go in 2 rounds" in describe(make_sweep(), path, ["crashed"])
+
+
+def test_another_sweep_there_tells_nothing(tmp_path):
+    path = tmp_path / "run.csv"
+    go(make_sweep(name="other"), path)
+    assert "0 of 2 done" in describe(make_sweep(), path)
+    journal_of(path).write_text("notes\n")
+    with pytest.raises(FileError, match="this is no line of an hvt-bench journal"):
+        describe(make_sweep(), path)
+
+
+def test_the_largest_is_named_by_macs_and_by_memory(tmp_path):
+    small, large = make_sweep(depths=(2,), batch_size=64).points, make_sweep(depths=(30,)).points
+    sweep = Sweep("s", (*small, *large), ("complexity", "memory"))
+    *_, macs, memory, _ = lines_of(sweep, tmp_path / "run.csv")
+    assert macs.endswith(": m depth=30 batch_size=1")
+    peak = max(estimate(point).total_mib for point in sweep.points)
+    assert memory.startswith(f"memory  {peak:,.0f} MiB estimated for the point that takes the most: m depth=")
+
+
+def test_outside_networks_are_told_once_they_are_counted(tmp_path):
+    path = tmp_path / "run.csv"
+    sweep = outside_sweep("torch.nn:Linear:in_features=4,out_features=4,input_shapes=[[4]]", "hvt_s_1")
+    assert "an image each, 1 outside ones not counted yet; the most 2.40 G: hvt_s_1" in describe(sweep, path)
+    go(sweep, path)
+    assert "an image each; the most 2.40 G" in describe(sweep, path)
+
+
+def test_counting_alone_takes_no_time_and_no_memory(tmp_path):
+    assert [line.split()[0] for line in lines_of(make_sweep(metrics=("complexity",)), tmp_path / "run.csv")] == [
+        "m",
+        "2",
+        "macs",
+    ]
