@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from hvt_bench.executors.base import Executor
+from hvt_bench.log import Log
 from hvt_bench.measure import count_point
 from hvt_bench.point import Point
 from hvt_bench.row import Sample
@@ -22,6 +23,7 @@ def counted(
     executed: bool,
     executor: Executor,
     counters: Executor | None = None,
+    log: Log | None = None,
 ) -> Iterator[tuple[Point, Sample]]:
     """Yield each point and what it costs, as it is counted.
 
@@ -35,7 +37,7 @@ def counted(
         yield from _in_bunches(ours, count, counters)
     else:
         yield from ((point, count(point)) for point in ours)
-    yield from _once(theirs, count, _by_pass if "memory" in metrics else _by_network, executor)
+    yield from _once(theirs, count, _by_pass if "memory" in metrics else _by_network, executor, log)
 
 
 def _in_bunches(
@@ -66,13 +68,17 @@ def _limit_s(points: Sequence[Point]) -> float:
 
 
 def _once(
-    points: Sequence[Point], count: Callable[[Point], Sample], alike: Callable[[Point], object], executor: Executor
+    points: Sequence[Point],
+    count: Callable[[Point], Sample],
+    alike: Callable[[Point], object],
+    executor: Executor,
+    log: Log | None,
 ) -> Iterator[tuple[Point, Sample]]:
     """Count, of points that are `alike`, the first."""
     groups: dict[object, list[Point]] = {}
     for point in points:
         groups.setdefault(alike(point), []).append(point)
-    for first, sample in visited(executor, count, (group[0] for group in groups.values())):
+    for first, sample in visited(executor, count, (group[0] for group in groups.values()), log=log):
         for point in groups[alike(first)]:
             seconds = sample.seconds if point is first else 0.0
             yield point, sample.model_copy(update={"point_id": point.point_id, "seconds": seconds})

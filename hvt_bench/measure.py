@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import os
 import re
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -160,6 +162,8 @@ def _sampling(
         )
     except Exception as failure:
         status, error = diagnose(failure, point)
+        if status == "error" and multiprocessing.parent_process() is not None:
+            traceback.print_exc()  # into what its worker prints
 
 
 def diagnose(failure: Exception, point: Point) -> tuple[Status, str]:

@@ -20,9 +20,14 @@ def journal_of(path: Path) -> Path:
     return path.with_suffix(JOURNAL)
 
 
+def log_of(path: Path) -> Path:
+    """Return where the log of a CSV stands: `run.csv` has `run.log`."""
+    return path.with_suffix(".log")
+
+
 def check_writable(path: Path) -> None:
     """Raise FileError if no file can be written at `path` or beside it; leaves nothing behind."""
-    for file in (path, journal_of(path)):
+    for file in (path, journal_of(path), log_of(path)):
         try_writing(file)
 
 
@@ -52,7 +57,7 @@ def make_way(
     reason = _reason_to_part(earlier, sweep, environments, fresh)
     if not reason:
         return earlier, (), ""
-    return None, _move_aside([path, journal_path], earlier.sweep, earlier.started_at), reason
+    return None, _move_aside([path, journal_path, log_of(path)], earlier.sweep, earlier.started_at), reason
 
 
 def _reason_to_part(earlier: Run, sweep: str, environments: dict[str, Environment], fresh: bool) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Self, TypeVar
 
@@ -29,6 +28,27 @@ def bar(description: str) -> Callable[[Sequence[Item]], Iterable[Item]]:
     return lambda items: track(items, description, console=console, transient=True)
 
 
+class Watcher:
+    """Keeps the rows of a finished sweep, and says of each event what `describe` makes of it, if that is anything."""
+
+    def __init__(self, echo: Callable[[str], None], describe: Callable[[Event], str | None]) -> None:
+        self.rows: tuple[Row, ...] = ()
+        self._echo, self._describe = echo, describe
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Finished):
+            self.rows = event.rows
+        if text := self._describe(event):
+            self._echo(text)
+
+
 class Progress:
     """Turns the events of a sweep into lines, given to `echo`, and into a bar if that is a terminal."""
 
@@ -49,7 +69,7 @@ class Progress:
             # twice a second: redrawing costs time that a CPU measurement would notice
             self._bar = RichProgress(*columns, console=Console(), refresh_per_second=2)
         self._rounds = 0
-        self._start = 0.0
+        self._failed: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -93,25 +113,31 @@ class Progress:
             self._task = self._bar.add_task("counting", total=event.rounds or None, left="")
 
     def _say_counted(self, event: Counted) -> None:
+        self._note_failure(event.sample)
         if event.sample.status != "ok":
             self._line(f"{self._label(event.point)}: {event.sample.status}: {event.sample.error}")
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=f"counting {self._label(event.point)}")
 
     def _say_measured(self, event: Measured) -> None:
-        self._start = self._start or time.monotonic() - event.sample.seconds
+        self._note_failure(event.sample)
         done = self._rounds - event.rounds_left
         label = self._label(event.point)
         again = f" (attempt {event.sample.attempt}: the GPU was throttled)" if event.sample.attempt > 1 else ""
         text = f"[{done}/{self._rounds}] {label}: {_finding(event.sample)}{again}"
+        still = [f"{len(self._failed)} failed"] if self._failed else []
+        if event.rounds_left:
+            still.append(f"{_clock(event.seconds_left)} left")
         if self._bar is None or self._task is None:
-            self._line(text)
+            self._line("; ".join([text, *still]))
             return
         if event.sample.status != "ok":
             self._line(text)
-        left = (time.monotonic() - self._start) / max(done, 1) * event.rounds_left
-        minutes, seconds = divmod(round(left), 60)
-        self._bar.update(self._task, completed=done, description=label, left=f"{minutes}:{seconds:02d} left")
+        self._bar.update(self._task, completed=done, description=label, left=", ".join(still))
+
+    def _note_failure(self, sample: Sample) -> None:
+        if sample.status not in ("ok", "invalid"):
+            self._failed.add(sample.point_id)
 
     def _line(self, text: str) -> None:
         if self._bar is not None:
@@ -126,6 +152,12 @@ class Progress:
         return " ".join(
             [point.model, *(f"{key}={yaml_text(values[key])}" for key in dict.fromkeys(axis + self._varying))]
         )
+
+
+def _clock(seconds: float) -> str:
+    """Return `0:05`, `12:40` or `3:05:00`."""
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{left:02d}" if minutes >= 60 else f"{minutes}:{left:02d}"
 
 
 def _finding(sample: Sample) -> str:

@@ -19,8 +19,9 @@ from hvt_bench.errors import FileError, HvtBenchError, RequestError, WriteError
 from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.executors.base import Executor
 from hvt_bench.largest import largest_batch
+from hvt_bench.log import Log
 from hvt_bench.measure import Visit, estimate_point, measure_round, utc_now
-from hvt_bench.output import check_writable, journal_of, keep_aside, make_way, rescue
+from hvt_bench.output import check_writable, journal_of, keep_aside, log_of, make_way, rescue
 from hvt_bench.pending import Pending, TooLarge
 from hvt_bench.plan import plan_visits
 from hvt_bench.point import ANY_GPU, Point
@@ -84,16 +85,16 @@ def run_sweep(
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
         }
-        writer = _Writer(path, run, clock, notes.append)
+        writer, log = _Writer(path, run, clock, notes.append), Log(log_of(path))
 
         def visit_all(to_count: list[Point], visits: list[Visit]) -> Generator[Counted | Fitted | Measured, None, None]:
-            for point, sample in counted(to_count, sweep.metrics, executed, executor, counters):
+            for point, sample in counted(to_count, sweep.metrics, executed, executor, counters, log):
                 _keep(sample, run, journal)
                 writer.write_if_due()
                 yield Counted(point, sample)
-            left = yield from _fit(visits, executor, measure, run, journal)
+            left = yield from _fit(visits, executor, measure, run, journal, log)
             too_large = TooLarge(_ran_out(sweep, run, visits)) if skip else None
-            yield from _measure(left, executor, measure, run, journal, writer, too_large)
+            yield from _measure(left, executor, measure, run, journal, writer, too_large, log)
 
         timed_s = 0.0
         try:
@@ -207,7 +208,12 @@ class _Writer:
 
 
 def _fit(
-    visits: list[Visit], executor: Executor, measure: Callable[[Visit], Sample], run: Run, journal: Journal
+    visits: list[Visit],
+    executor: Executor,
+    measure: Callable[[Visit], Sample],
+    run: Run,
+    journal: Journal,
+    log: Log,
 ) -> Generator[Fitted | Measured, None, list[Visit]]:
     """Find the batch size of each point that asks for its largest; return the visits with it."""
     found: dict[str, Point | None] = {}
@@ -218,7 +224,7 @@ def _fit(
 
             def attempt(point: Point, visit: Visit = visit, tries: Iterator[int] = tries) -> Sample:
                 trial, number = replace(visit, point=point, metrics=("memory",)), next(tries)
-                return next(visited(executor, measure, [trial], lambda trial: f"{key_of(trial)}.try-{number}"))[1]
+                return next(visited(executor, measure, [trial], lambda trial: f"{key_of(trial)}.try-{number}", log))[1]
 
             batch_size = largest_batch(visit.point, attempt)
             if isinstance(batch_size, Sample):
@@ -260,10 +266,11 @@ def _measure(
     journal: Journal,
     writer: _Writer,
     too_large: TooLarge | None,
+    log: Log,
 ) -> Iterator[Measured]:
     """Measure rounds; one in which the GPU was throttled is visited again after the others."""
     pending = Pending(visits, _uncounted(run), too_large)
-    for visit, sample in pending.results(visited(executor, measure, pending)):
+    for visit, sample in pending.results(visited(executor, measure, pending, log=log)):
         pending.ended(visit, sample)
         _keep(sample, run, journal)
         writer.write_if_due()

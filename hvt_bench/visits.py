@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from hvt_bench.errors import WorkerTimeoutError
 from hvt_bench.executors.base import Executor, Outcome
+from hvt_bench.log import Log
 from hvt_bench.measure import Visit, utc_text
 from hvt_bench.point import Point
 from hvt_bench.row import Sample, Status
@@ -20,11 +21,17 @@ def visited(
     function: Callable[[Work], Sample],
     works: Iterable[Work],
     key: Callable[[Work], str] | None = None,
+    log: Log | None = None,
 ) -> Iterator[tuple[Work, Sample]]:
     """Yield what workers found; where none came back, a sample that says how it ended."""
-    for outcome in executor.map(function, works, key or key_of, lambda work: _point_and_round(work)[0].timeout_s):
+    key = key or key_of
+    for outcome in executor.map(function, works, key, lambda work: _point_and_round(work)[0].timeout_s):
         sample = outcome.value or _lost(outcome)
-        yield outcome.item, sample.model_copy(update={"ran_on": outcome.place}) if outcome.place else sample
+        if outcome.place:
+            sample = sample.model_copy(update={"ran_on": outcome.place})
+        if log is not None:
+            sample = log.keep(key(outcome.item), _point_and_round(outcome.item)[0].model, sample, outcome.output)
+        yield outcome.item, sample
 
 
 def key_of(work: Point | Visit) -> str:

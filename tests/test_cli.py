@@ -80,7 +80,8 @@ def test_sweep_measures_and_says_where_it_wrote(run, small):
     lines = out.splitlines()
     assert (code, err) == (0, "")
     assert lines[0] == "2 points, 1 invalid; 0 of 2 done, 2 to go in 4 rounds"
-    assert sorted(line.split("] ")[1] for line in lines[1:5]) == [
+    assert [line.partition("; ")[2] for line in lines[1:5]] == ["0:03 left", "0:02 left", "0:01 left", ""]
+    assert sorted(line.partition(";")[0].split("] ")[1] for line in lines[1:5]) == [
         "tiny depth=2: 3 ms",
         "tiny depth=2: 3 ms",
         "tiny: 5 ms",
@@ -94,6 +95,24 @@ def test_sweep_measures_and_says_where_it_wrote(run, small):
         ("tiny", "img_size", "invalid", INVALID),
     ]
     assert sorted(os.listdir("reports")) == ["run.csv", "run.journal.jsonl"]
+
+
+def test_quiet_says_what_was_written_alone(run, small):
+    written = (0, "wrote reports/run.csv: 3 rows, 2 ok, 1 invalid\n", "")
+    assert run("sweep", "small.yaml", "--executor", "inline", "--quiet") == written
+
+
+def test_json_is_a_line_per_event(run, small):
+    code, out, err = run("sweep", "small.yaml", "--executor", "inline", "--json")
+    assert (code, err) == (0, "")
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events] == ["started", *["counted"] * 2, *["measured"] * 4, "finished"]
+    assert events[0] == {
+        "event": "started", "points": 2, "points_done": 0, "invalid": 1, "rounds": 4, "moved": [], "reason": ""
+    }  # fmt: skip
+    assert events[-1] | {"seconds": 0} == {
+        "event": "finished", "path": "reports/run.csv", "rows": 3, "statuses": {"ok": 2, "invalid": 1}, "seconds": 0
+    }  # fmt: skip
 
 
 def test_sweep_again_has_nothing_to_do(run, small):
@@ -219,6 +238,10 @@ def test_fresh_keeps_the_earlier_run(run, small):
         (
             ["sweep", "small.yaml", "--devices", "cpu,cpu"],
             "--devices cpu: is for GPUs, such as cuda:0,cuda:1; take --device cpu",
+        ),
+        (
+            ["sweep", "small.yaml", "--quiet", "--json"],
+            "--quiet and --json contradict each other; give one of them",
         ),
         (["sweep", "small.yaml", "--jobs", "0"], "--jobs 0: give a whole number, 1 or more"),
         (["show", "hvt_s_9"], "unknown model 'hvt_s_9'; did you mean 'hvt_s_4' or 'hvt_s_3' or 'hvt_s_2'?"),

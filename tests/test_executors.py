@@ -42,6 +42,32 @@ def misbehave(how):
     return how
 
 
+def speak(how):
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    os.write(1, b"from C\n")
+    if how == "much":
+        print("x" * 100_000)
+    return misbehave(how)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("well", "to stdout\nto stderr\nfrom C\n"),
+        ("die", "to stdout\nto stderr\nfrom C\n"),
+        ("raise", "ValueError: no such number"),
+        ("hang", "in misbehave\n"),
+        ("much", "bytes before this\nxxxx"),
+    ],
+)
+def test_what_a_worker_prints_is_in_its_outcome_however_it_ends(process, capfd, how, words):
+    (outcome,) = process.map(speak, [how], timeout_s=lambda how: 4.0 if how == "hang" else None)
+    assert words in outcome.output
+    assert len(outcome.output) < 70_000
+    assert capfd.readouterr() == ("", "")
+
+
 class UnpicklableError(Exception):
     def __init__(self, function):
         super().__init__("holds a function")

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from hvt_bench.events import Counted, Finished, Fitted, Measured, Started
+from hvt_bench.events import Counted, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
-from hvt_bench.progress import Progress, bar
+from hvt_bench.progress import Progress, Watcher, bar
 from hvt_bench.row import Sample
 from hvt_bench.sweep import Sweep
 
@@ -32,19 +32,35 @@ def test_lines_without_a_terminal():
         sweep,
         Started(points=3, points_done=1, invalid=2, rounds=3, moved=(Path("run.old.csv"),)),
         Counted(point(), sample(None)),
-        Measured(point(), sample(0, latency={"pass_ms": [3.0, 12.345, 99.0]}), 2),
-        Measured(point(axis=None), sample(1, memory={"peak_memory_mib": 123.4}), 1),
+        Measured(point(), sample(0, latency={"pass_ms": [3.0, 12.345, 99.0]}), 2, 65.4),
+        Measured(point(axis=None), sample(1, memory={"peak_memory_mib": 123.4}), 1, 3723.0),
         Measured(point(), sample(2, "oom", "no room"), 0),
         Finished(Path("run.csv"), ("row",)),
     )
     assert lines == [
         "kept an earlier run as run.old.csv",
         "3 points, 2 invalid; 1 of 3 done, 2 to go in 3 rounds",
-        "[1/3] hvt_s_1 depth=12: 12.3 ms",
-        "[2/3] hvt_s_1: 123 MiB",
-        "[3/3] hvt_s_1 depth=12: oom: no room",
+        "[1/3] hvt_s_1 depth=12: 12.3 ms; 1:05 left",
+        "[2/3] hvt_s_1: 123 MiB; 1:02:03 left",
+        "[3/3] hvt_s_1 depth=12: oom: no room; 1 failed",
     ]
     assert progress.rows == ("row",)
+
+
+def test_what_happened_to_the_files_and_why_they_moved_is_said():
+    lines, _ = lines_of(
+        Sweep("s", (point(),), ()), Started(1, 0, 0, 0, (Path("old.csv"),), "it is old"), Noted("run.csv was changed")
+    )
+    assert lines[0] == "kept an earlier run as old.csv: it is old"
+    assert lines[-1] == "note: run.csv was changed"
+
+
+def test_a_watcher_says_what_it_is_told_to_say_and_keeps_the_rows():
+    said = []
+    with Watcher(said.append, lambda event: type(event).__name__ if isinstance(event, Started) else None) as watcher:
+        watcher.show(Started(1, 0, 0, 0, ()))
+        watcher.show(Finished(Path("run.csv"), ("row",)))
+    assert (said, watcher.rows) == (["Started"], ("row",))
 
 
 def test_a_largest_batch_a_second_attempt_and_the_share_of_timed_passes_are_said():

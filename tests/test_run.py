@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 import itertools
 import json
@@ -700,6 +701,45 @@ def test_fail_fast_ends_at_the_first_failure_and_writes_what_was_found(path):
     assert isinstance(events[-1], Finished)
     assert sorted(str(row["status"]) for row in read_table(path)) == ["crashed", *["ok"] * 7]
     assert len(visits_of(go(make_sweep(depths), path))) == 14
+
+
+# --- the log ---
+
+
+class Talking(ScriptedExecutor):
+    """Runs inline; workers print what a script says."""
+
+    def __init__(self, words, deaths=None):
+        super().__init__(deaths or {})
+        self.words = words
+
+    def map(self, function, items, key=str, timeout_s=lambda _: None):
+        for outcome in super().map(function, items, key, timeout_s):
+            place = (outcome.item.point.config.depth, outcome.item.round) if hasattr(outcome.item, "point") else None
+            yield dataclasses.replace(outcome, output=self.words.get(place, ""))
+
+
+def test_what_workers_print_is_in_the_log_and_errors_name_it(path):
+    words = {(2, 0): "Fatal Python error: Segmentation fault\n", (4, 1): "a warning\n"}
+    go(make_sweep(), path, executor=Talking(words, {(2, 0): WorkerCrashedError("ended by SIGSEGV")}))
+    failed, well = read_table(path)
+    key = f"{failed['point_id']}.0.1"
+    assert failed["error"] == f"ended by SIGSEGV; its output: run.log, {key}"
+    assert (well["status"], well["error"]) == ("ok", None)
+    log = path.with_suffix(".log").read_text().splitlines()
+    found = {line.split()[2]: (line.partition(" m, ")[2], text) for line, text in zip(log[::2], log[1::2], strict=True)}
+    assert found == {
+        key: ("0 s, crashed: ended by SIGSEGV", "Fatal Python error: Segmentation fault"),
+        f"{well['point_id']}.1.1": ("1 s, ok", "a warning"),
+    }
+    moved = go(make_sweep(), path, fresh=True)[0].moved
+    assert [file.suffix for file in moved] == [".csv", ".jsonl", ".log"]
+
+
+def test_workers_that_print_nothing_leave_no_log(path):
+    go(make_sweep(), path, executor=ScriptedExecutor({(2, 0): WorkerCrashedError("gone")}))
+    assert sorted(os.listdir(path.parent)) == ["run.csv", "run.journal.jsonl"]
+    assert read_table(path)[0]["error"] == "gone"
 
 
 # --- several GPUs ---

@@ -15,6 +15,7 @@ from hvt_bench.errors import RequestError, plural
 if TYPE_CHECKING:
     from hvt_bench.events import Event
     from hvt_bench.executors.base import Executor
+    from hvt_bench.progress import Progress, Watcher
     from hvt_bench.row import Row
     from hvt_bench.sweep import Sweep
 
@@ -49,6 +50,8 @@ def sweep(
         int | None, typer.Option(help="CPU points side by side; they disturb each other.", metavar="N")
     ] = None,
     executed: Executed = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say what was written, and what failed.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per event, for programs.")] = False,
     executor: Annotated[
         str, typer.Option(help="process: a fresh process per round; inline: this one, for debugging.")
     ] = "process",
@@ -66,6 +69,8 @@ def sweep(
 
     if out.suffix != ".csv":
         raise RequestError(f"--out {out}: the table is a CSV; give it a name that ends in .csv")
+    if quiet and as_json:
+        raise RequestError("--quiet and --json contradict each other; give one of them")
     _check_side_by_side(executor, device, devices, jobs)
     workers = make_executor(executor, PRELOAD)
     if devices is not None:
@@ -109,8 +114,8 @@ def sweep(
         skip=not no_skip,
         counters=_counters(executor),
     )
-    rows = _follow(plan, out, events)
-    _print_result(out, rows, {cell.point_id for cell in plan.cells})
+    rows = _follow(_watcher(plan, quiet, as_json), out, events)
+    _print_result(out, rows, {cell.point_id for cell in plan.cells}, silent=as_json)
 
 
 def _check_side_by_side(executor: str, device: str | None, devices: str | None, jobs: int | None) -> None:
@@ -143,13 +148,20 @@ def _statuses(text: str) -> list[str]:
     return statuses
 
 
-def _follow(plan: Sweep, out: Path, events: Generator[Event, None, None]) -> tuple[Row, ...]:
-    from hvt_bench.progress import Progress
+def _watcher(plan: Sweep, quiet: bool, as_json: bool) -> Progress | Watcher:
+    from hvt_bench.event_lines import event_line
+    from hvt_bench.progress import Progress, Watcher
 
+    if not quiet and not as_json:
+        return Progress(plan, typer.echo)
+    return Watcher(typer.echo, event_line if as_json else lambda _: None)
+
+
+def _follow(watcher: Progress | Watcher, out: Path, events: Generator[Event, None, None]) -> tuple[Row, ...]:
     try:
-        with answering_ctrl_c(signal.default_int_handler), Progress(plan, typer.echo) as progress:
+        with answering_ctrl_c(signal.default_int_handler), watcher:
             for event in events:
-                progress.show(event)
+                watcher.show(event)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, end_at_once)  # what is being written then is torn, and mended at the next start
         events.close()
@@ -157,10 +169,10 @@ def _follow(plan: Sweep, out: Path, events: Generator[Event, None, None]) -> tup
         done = f"what was finished is in {out}" if out.exists() else "nothing was finished yet"
         typer.echo(f"stopped; {done}. The same command goes on from there.", err=True)
         raise typer.Exit(STOPPED) from None
-    return progress.rows
+    return watcher.rows
 
 
-def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:
+def _print_result(out: Path, rows: Sequence[Row], asked: set[str], silent: bool) -> None:
     """Say what was written; a failed point that the sweep file no longer asks for is no failure of this run."""
     from hvt_bench.run import FAILED
     from hvt_bench.verdicts import summary
@@ -169,7 +181,8 @@ def _print_result(out: Path, rows: Sequence[Row], asked: set[str]) -> None:
         typer.echo(f"warning: {warning}", err=True)
     failed = [row for row in rows if row["status"] not in ("ok", "invalid") and row["point_id"] in asked]
     ok, invalid = (sum(row["status"] == status for row in rows) for status in ("ok", "invalid"))
-    typer.echo(f"wrote {out}: {plural(len(rows), 'row')}, {ok} ok, {invalid} invalid")
+    if not silent:
+        typer.echo(f"wrote {out}: {plural(len(rows), 'row')}, {ok} ok, {invalid} invalid")
     if failed:
         for row in failed:
             typer.echo(f"{row['status']}: {row['model']} ({row['point_id']}): {row['error']}", err=True)

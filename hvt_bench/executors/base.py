@@ -33,6 +33,8 @@ class Outcome(Generic[Item, Value]):
     """Since it was started, that of its process included."""
     place: str = ""
     """Name of the place where it ran."""
+    output: str = ""
+    """What its process printed, the end of it if that is long; empty where it ran in this one."""
 
 
 class Executor(Protocol):

@@ -5,13 +5,18 @@ No item sees the CUDA context, the allocator or the crash of another, and a proc
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import itertools
 import multiprocessing
 import os
 import pickle
 import signal
+import sys
+import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,6 +27,10 @@ from typing import Generic
 
 from hvt_bench.errors import WorkerCrashedError, WorkerTimeoutError
 from hvt_bench.executors.base import Item, Outcome, Place, Value
+
+ASK = signal.SIGUSR1  # for the stack of a worker
+ANSWER_S = 0.3
+MAX_OUTPUT = 65_536  # bytes of what a worker printed that are kept
 
 
 class ProcessExecutor:
@@ -75,14 +84,17 @@ class _Worker(Generic[Item, Value]):
         self._item, self._limit_s = item, limit_s
         self._started_at, self._start = datetime.now(UTC), time.monotonic()
         self._pipe, theirs = context.Pipe()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        output = Connection(os.dup(self._output.fileno()), readable=False)  # for it travels, as a file does not
         self._process = context.Process(
-            target=_work, args=(theirs, function, item, dict(place.environment)), daemon=True
+            target=_work, args=(theirs, output, function, item, dict(place.environment)), daemon=True
         )
         try:
             resource_tracker.ensure_running()  # which `start` else does, and lets Ctrl-C through
             with _interrupts_held():
                 self._process.start()
             theirs.close()
+            output.close()
         except BaseException:
             self.end()
             raise
@@ -107,14 +119,16 @@ class _Worker(Generic[Item, Value]):
             elif wait([self._process.sentinel], 0):
                 raise EOFError
             else:
+                self._ask_where_it_is()
                 failure = WorkerTimeoutError(f"ran longer than its limit of {self._limit_s:g} s and was ended")
         except (EOFError, ConnectionResetError):
             self._process.join()
             failure = WorkerCrashedError(_last_words(self._process.exitcode))
         finally:
+            output = self._printed()
             self.end()
         seconds = time.monotonic() - self._start
-        return Outcome(self._item, value, failure, self._started_at, seconds, self.place.name)
+        return Outcome(self._item, value, failure, self._started_at, seconds, self.place.name, output)
 
     def end(self) -> None:
         """End the process, if there is one still, and wait for that."""
@@ -122,6 +136,21 @@ class _Worker(Generic[Item, Value]):
             self._process.kill()
             self._process.join()
         self._pipe.close()
+        self._output.close()
+
+    def _ask_where_it_is(self) -> None:
+        """Let a process that hangs print its stack."""
+        with contextlib.suppress(OSError):
+            if self._process.pid is not None:
+                os.kill(self._process.pid, ASK)
+                wait([self._process.sentinel], ANSWER_S)
+
+    def _printed(self) -> str:
+        """Read without moving where the process writes next."""
+        file = self._output.fileno()
+        before = max(0, os.fstat(file).st_size - MAX_OUTPUT)
+        cut = f"... {before:,} bytes before this\n" if before else ""
+        return cut + os.pread(file, MAX_OUTPUT, before).decode(errors="replace")
 
 
 def _first_to_end(workers: Sequence[_Worker[Item, Value]]) -> _Worker[Item, Value]:
@@ -157,15 +186,34 @@ def _interrupts_held() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-def _work(pipe: Connection, function: Callable[[Item], Value], item: Item, environment: Mapping[str, str]) -> None:
+def _work(
+    pipe: Connection,
+    output: Connection,
+    function: Callable[[Item], Value],
+    item: Item,
+    environment: Mapping[str, str],
+) -> None:
     """Run in the worker: call, send the value or the exception back."""
     os.environ.update(environment)
+    _print_into(output)
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     try:
         answer: tuple[Value | None, BaseException | None] = (function(item), None)
     except Exception as error:
+        traceback.print_exc()
         answer = (None, _picklable(error))
+    sys.stdout.flush()
+    sys.stderr.flush()
     pipe.send(answer)
+
+
+def _print_into(output: Connection) -> None:
+    """Let all that this process prints go there at once; the stack, if it crashes, and whenever it is asked for."""
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output.fileno(), stream.fileno())
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    faulthandler.enable()
+    faulthandler.register(ASK, all_threads=True)
 
 
 def _end_with_parent(pipe: Connection) -> None:
