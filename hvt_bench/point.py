@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, SerializeAsAny, model_validator
@@ -108,7 +110,7 @@ class Point(Protocol):
     )
     config: SerializeAsAny[ModelConfig]
 
-    @property
+    @cached_property
     def point_id(self) -> str:
         """Short hash of the model's name, its config and everything that changes what a round measures.
 
@@ -121,6 +123,12 @@ class Point(Protocol):
         if self.config.checkpoint is None:
             del asked["config"]["checkpoint"]  # runs of hvt-bench 0.2 know their points by ids without it
         return _short_hash(asked | {"family": self.config.family})
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy that is another point, with an id of its own."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("point_id", None)
+        return copied
 
     @property
     def model_attention(self) -> Attention:

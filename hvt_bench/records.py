@@ -6,6 +6,7 @@ import contextlib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -41,6 +42,11 @@ class Column:
 
 def columns_of(record: type[Record]) -> dict[str, Column]:
     """Columns of the fields of `record` that carry one, in order of declaration."""
+    return dict(_columns_of(record))
+
+
+@cache
+def _columns_of(record: type[Record]) -> dict[str, Column]:
     columns = {}
     for name, field in record.model_fields.items():
         for note in field.metadata:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import fcntl
-import io
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from hvt_bench.files import write_whole
 from hvt_bench.metrics import FINDINGS
 from hvt_bench.metrics.complexity import arithmetic_intensity
 from hvt_bench.records import Column
-from hvt_bench.row import COLUMNS, Row, Sample, Value, csv_text
+from hvt_bench.row import COLUMNS, Row, Sample, Value, csv_line
 from hvt_bench.verdicts import warnings_of
 
 # --- the journal ----------------------------------------------------------------------------------------------------
@@ -45,12 +44,15 @@ class Run:
     samples: dict[tuple[str, int | None], Sample] = field(default_factory=dict)
     found_in: dict[str, Environment] = field(default_factory=dict)
     """By point: where its latest sample was found."""
+    _rows: dict[str, Row] = field(default_factory=dict, repr=False, compare=False)
+    """As they were collected, until something changes them: of 10,000 rows, few do between two writes of the CSV."""
 
     def enter(self, columns: dict[str, Any]) -> None:
         """Keep what is known of a cell; rounds of a largest batch that is looked for anew are of another batch."""
         point_id = columns["point_id"]
         before = self.cells.get(point_id, {}).get("batch_size")
         self.cells[point_id] = columns
+        self._rows.pop(point_id, None)
         if before is not None and columns.get("batch_size") != before:
             self.samples = {key: found for key, found in self.samples.items() if key[0] != point_id or key[1] is None}
 
@@ -67,6 +69,7 @@ class Run:
         elif earlier is not None and earlier.status == sample.status == "ok":
             sample = sample.model_copy(update={"values": {**earlier.values, **sample.values}})
         self.samples[key] = sample
+        self._rows.pop(sample.point_id, None)
 
     def by_point(self) -> dict[str, dict[int | None, Sample]]:
         """Return the samples of each point, by round; None is the counting."""
@@ -78,13 +81,11 @@ class Run:
     def rows(self) -> tuple[Row, ...]:
         """Rows of the cells that have any result, in the order in which they were first met."""
         found = self.by_point()
-        return tuple(
-            collect(
-                {"sweep": self.sweep, **columns}, list(found.get(point_id, {}).values()), self.found_in.get(point_id)
-            )
-            for point_id, columns in self.cells.items()
-            if point_id in found or "status" in columns
-        )
+        for point_id, columns in self.cells.items():
+            if point_id not in self._rows and (point_id in found or "status" in columns):
+                known, samples = {"sweep": self.sweep, **columns}, [*found.get(point_id, {}).values()]
+                self._rows[point_id] = collect(known, samples, self.found_in.get(point_id))
+        return tuple(self._rows[point_id] for point_id in self.cells if point_id in self._rows)
 
     def lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield kind and content of the lines of a journal that holds this: each sample where it was found."""
@@ -340,12 +341,8 @@ _Reader = tuple[int, str, Callable[[str], Value]]  # of one column: where it sta
 
 def write_table(path: Path, rows: Iterable[Row], otherwise: str = "give --out another path") -> None:
     """Write the CSV whole, or not at all. Raises FileError, with `otherwise` as the next move."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow(csv_text(row[name]) for name in COLUMNS)
-    write_whole(path, text.getvalue().encode(), otherwise)
+    text = "".join([csv_line(COLUMNS), *(row.line for row in rows)])
+    write_whole(path, text.encode(), otherwise)
 
 
 def read_table(path: str | Path) -> tuple[Row, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tests.benchmarks import counting, estimate, figures, gate, insight, repeatability, show, startup
+from tests.benchmarks import bookkeeping, counting, estimate, figures, gate, insight, repeatability, show, startup
 
 BENCHMARKS = {
     "startup": startup.run,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "gate": gate.run,
     "insight": insight.run,
     "figures": figures.run,
+    "bookkeeping": bookkeeping.run,
     "repeatability": repeatability.run,
 }
 
