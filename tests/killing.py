@@ -52,7 +52,8 @@ def main(seed: int, kills: int) -> None:
             began = time.monotonic()
             code, told, hit = start(how, moments.uniform(0, length_s))
             seen |= told
-            killed[how] += hit
+            if hit:
+                killed[str(how)] += 1
             check(seen)
             if code == 0:
                 length_s = max(0.2, time.monotonic() - began)

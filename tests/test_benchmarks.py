@@ -5,7 +5,7 @@ import pytest
 
 from hvt_bench.metrics.complexity import count
 from hvt_bench.models import parse_model
-from tests.benchmarks import gate, insight, repeatability
+from tests.benchmarks import bookkeeping, gate, insight, repeatability
 from tests.benchmarks.counting import PLAIN_EVERY, designs, differing
 
 
@@ -80,3 +80,8 @@ def test_the_gate_of_the_benchmark_is_of_a_hundred_networks():
     found = {parse_model(name) for name in names}
     assert len(names) == len(found) == gate.MODELS
     assert {"vit_22b", "deit_tiny", "hvt_s_1"} <= set(names) | {name.partition(":")[0] for name in names}
+
+
+def test_the_sweep_that_bookkeeping_is_timed_with_goes_on_where_it_was(tmp_path):
+    assert bookkeeping.visit_all(5, tmp_path / "run.csv")[2] == 0
+    assert bookkeeping.visit_all(8, tmp_path / "run.csv")[2] == 5
