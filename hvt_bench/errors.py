@@ -11,6 +11,7 @@
     ├── WriteError              a file can no longer be written while work goes on; what was found before is kept
     └── WorkerError             an item of work did not come back
         ├── WorkerTimeoutError  it ran past its time limit and was ended
+        ├── WorkerMemoryError   it took more memory than it was given and was ended
         └── WorkerCrashedError  its process died
 
 An error message is one sentence or two that name the file, the key, the value and the next move.
@@ -70,6 +71,10 @@ class WorkerError(HvtBenchError):
 
 class WorkerTimeoutError(WorkerError):
     """A worker ran past its time limit and was ended."""
+
+
+class WorkerMemoryError(WorkerError):
+    """A worker took more memory than it was given and was ended."""
 
 
 class WorkerCrashedError(WorkerError):

@@ -21,5 +21,5 @@ def make_executor(name: str, preload: Sequence[str] = (), places: Sequence[Place
     Raises RequestError.
     """
     if name not in EXECUTORS:
-        raise RequestError(unknown("executor", name, EXECUTORS))
+        raise RequestError(unknown("executor", name, [*EXECUTORS, "slurm"]))
     return EXECUTORS[name](preload, places)

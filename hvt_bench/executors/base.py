@@ -58,7 +58,15 @@ class Executor(Protocol):
         has no more is asked again after each outcome; the map ends where it has none and nothing is under way.
 
         `key` gives a short text that no other item has, of letters, digits, `.` and `-`, for executors that keep
-        results in files. `timeout_s` gives the time limit of an item in seconds. A dead or hanging worker is an
-        outcome whose error is a WorkerError; the map goes on with the next item.
+        results in files; items that belong together, as the rounds of a point do, share what is before its first dot.
+        `timeout_s` gives the time limit of an item in seconds. A dead or hanging worker is an outcome whose error is a
+        WorkerError; the map goes on with the next item.
         """
         ...
+
+
+class Queue(Executor, Protocol):
+    """An executor whose items wait for machines of others; small work is better done elsewhere."""
+
+    on_wait: Callable[[], None]
+    """Called now and then while no outcome is there."""
