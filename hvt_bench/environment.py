@@ -25,15 +25,15 @@ COMPARABLE = ("device_name", "torch_version", "hvt_bench_version")
 class Environment(Record):
     """The machine and the versions."""
 
-    device_name: Annotated[str, Column("name of the device that was measured")]
+    device_name: Annotated[str | None, Column("name of the device that was measured")]
     driver_version: Annotated[str | None, Column("version of the GPU driver; empty on CPU")]
     torch_version: Annotated[str, Column("version of PyTorch")]
     cuda_version: Annotated[str | None, Column("CUDA version PyTorch was built with; empty on CPU")]
     cudnn_version: Annotated[str | None, Column("version of cuDNN; empty on CPU")] = None  # older journals lack it
-    cpu_name: Annotated[str, Column("name of the processor")]
+    cpu_name: Annotated[str | None, Column("name of the processor")]
     hvt_bench_version: Annotated[str, Column("version of hvt-bench")]
     git_commit: Annotated[str | None, Column("commit of hvt-bench, `+` if changed; empty if installed from a wheel")]
-    hostname: Annotated[str, Column("name of the machine")]
+    hostname: Annotated[str | None, Column("name of the machine")]
 
     @classmethod
     def measure(cls, device: str) -> Self:
@@ -51,14 +51,30 @@ class Environment(Record):
             hostname=socket.gethostname(),
         )
 
+    @classmethod
+    def elsewhere(cls) -> Self:
+        """Describe a machine that shares this installation and that nobody has seen yet, as a node of a cluster."""
+        return cls(
+            device_name=None,
+            driver_version=None,
+            torch_version=torch.__version__,
+            cuda_version=None,
+            cpu_name=None,
+            hvt_bench_version=__version__,
+            git_commit=_git_commit(),
+            hostname=None,
+        )
+
     def comparable(self, other: Environment) -> bool:
         """Say whether rounds measured here and there may stand in one row."""
         return not self.differences(other)
 
     def differences(self, other: Environment) -> dict[str, tuple[str, str]]:
-        """Return what keeps rounds measured here and there apart, by column: its values here and there."""
+        """Return what keeps rounds measured here and there apart, by column: its values here and there, if known."""
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in COMPARABLE}
-        return {name: (here, there) for name, (here, there) in pairs.items() if here != there}
+        return {
+            name: (here, there) for name, (here, there) in pairs.items() if None not in (here, there) and here != there
+        }
 
 
 def resolve_device(wanted: str) -> str:

@@ -57,7 +57,7 @@ class Finished:
     seconds: float = 0.0
     """Since the sweep was started."""
     timed_s: float = 0.0
-    """Of these, warm-up and timed passes; the mean over places where there are several."""
+    """Of these, warm-up and timed passes; the mean over places where there are several, 0 of a cluster."""
 
 
 @dataclass(frozen=True)

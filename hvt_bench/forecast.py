@@ -13,7 +13,7 @@ from hvt_bench.metrics.estimate import estimate
 from hvt_bench.output import journal_of
 from hvt_bench.plan import plan_visits
 from hvt_bench.point import Point
-from hvt_bench.sweep import Sweep
+from hvt_bench.sweep import Cell, Sweep
 from hvt_bench.table import Run, read_journal
 
 ESTIMATED = 3  # points with the most MACs of a pass, and as many with the most weights: one takes a fifth of a second
@@ -47,7 +47,8 @@ def describe(sweep: Sweep, path: Path, retry: Sequence[str] = (), places: int = 
 
 
 def _per_axis(sweep: Sweep) -> list[str]:
-    cells = Counter((cell.model, cell.axis or "centre") for cell in sweep.cells)
+    mine: list[Cell] = [*sweep.points, *sweep.invalid]
+    cells = Counter((cell.model, cell.axis or "centre") for cell in mine)
     return [f"{model:<24} {axis:<20} {number:>6}" for (model, axis), number in cells.items()]
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from hvt_bench.environment import Environment
 from hvt_bench.errors import CountError, UnsupportedError
 from hvt_bench.metrics.complexity import count
 from hvt_bench.metrics.conditions import Witness
@@ -120,6 +121,14 @@ def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:
             found["latency"] = {**timed, "compile_s": compile_s}
             found["conditions"] = seen[0]
     return sample()
+
+
+def measure_there(visit: Visit, measure: Callable[[Visit], Sample] = measure_round) -> Sample:
+    """Measure a round on a machine that nobody has described, and describe it."""
+    sample = measure(visit)
+    with contextlib.suppress(Exception):  # a driver that fails has failed the round too, and the sample says how
+        return sample.model_copy(update={"environment": Environment.measure(visit.point.device)})
+    return sample
 
 
 def _compile(passes: Passes, stopwatch: Stopwatch, cleanup: contextlib.ExitStack) -> float:

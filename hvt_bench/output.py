@@ -25,6 +25,11 @@ def log_of(path: Path) -> Path:
     return path.with_suffix(".log")
 
 
+def slurm_of(path: Path) -> Path:
+    """Return the folder of the Slurm jobs of a CSV: `run.csv` has `run.slurm`."""
+    return path.with_suffix(".slurm")
+
+
 def check_writable(path: Path) -> None:
     """Raise FileError if no file can be written at `path` or beside it; leaves nothing behind."""
     for file in (path, journal_of(path), log_of(path)):
@@ -40,24 +45,24 @@ def make_way(
     """
     for torn in path.parent.glob(f".{path.name}.*.tmp"):
         torn.unlink(missing_ok=True)
-    journal_path = journal_of(path)
+    journal_path, jobs = journal_of(path), slurm_of(path)
     earlier = read_journal(journal_path)
     if earlier is not None and path.exists():
         read_table(path)  # refuses a file that is not ours, whatever stands beside it
     if earlier is None:
-        if not path.exists():
+        if not path.exists() and not jobs.exists():
             return None, (), ""
-        rows = read_table(path)
+        rows = read_table(path) if path.exists() else ()
         name = str(rows[0]["sweep"]) if rows else "empty"
         return (
             None,
-            _move_aside([path], name, utc_now()),
+            _move_aside([path, jobs], name, utc_now()),
             f"{journal_path.name}, which would be gone on with, is missing",
         )
     reason = _reason_to_part(earlier, sweep, environments, fresh)
     if not reason:
         return earlier, (), ""
-    return None, _move_aside([path, journal_path, log_of(path)], earlier.sweep, earlier.started_at), reason
+    return None, _move_aside([path, journal_path, log_of(path), jobs], earlier.sweep, earlier.started_at), reason
 
 
 def _reason_to_part(earlier: Run, sweep: str, environments: dict[str, Environment], fresh: bool) -> str:

@@ -141,3 +141,9 @@ class Sample(Record):
     seconds: float
     ran_on: str | None = None
     """Which of several GPUs took it."""
+    environment: Environment | None = None
+    """Where it was found, if that is not where the program runs: on a node of a cluster, say."""
+
+    def entry(self) -> dict[str, Any]:
+        """Return what the journal keeps of it."""
+        return self.model_dump(mode="json", exclude=None if self.environment else {"environment"})

@@ -11,16 +11,17 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from hvt_bench.counts import counted
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError, HvtBenchError, RequestError, WriteError
 from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Noted, Started
-from hvt_bench.executors.base import Executor
+from hvt_bench.executors.base import Executor, Queue
 from hvt_bench.largest import largest_batch
 from hvt_bench.log import Log
-from hvt_bench.measure import Visit, estimate_point, measure_round, utc_now
+from hvt_bench.measure import Visit, estimate_point, measure_round, measure_there, utc_now
 from hvt_bench.output import check_writable, journal_of, keep_aside, log_of, make_way, rescue
 from hvt_bench.pending import Pending, TooLarge
 from hvt_bench.plan import plan_visits
@@ -50,6 +51,7 @@ def run_sweep(
     fail_fast: bool = False,
     skip: bool = True,
     counters: Executor | None = None,
+    away: Queue | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Event, None, None]:
     """Visit the points of `sweep` that `path`, a CSV, does not hold yet, and write it as results come in.
@@ -58,14 +60,18 @@ def run_sweep(
     done unless their status is in `retry`. With `executed`, networks whose cost depends on their image are counted by
     running them once; where there are many of our own, `counters` count them. With `fail_fast` the first failure ends
     the sweep; with `skip`, points larger than one that ran out of memory are not tried. Several GPUs of one `executor`
-    have to be alike. Raises FileError, before anything is visited, where `path` cannot be written or holds something
-    that is not ours; WriteError where it cannot be written any longer.
+    have to be alike. With `away`, rounds are measured there and described by who measures them, and `executor` does the
+    small work that comes before. Raises FileError, before anything is visited, where `path` cannot be written or holds
+    something that is not ours; WriteError where it cannot be written any longer.
     """
     began = clock()
     path = Path(path)
     journal_path = journal_of(path)
     check_writable(path)
-    environments = _describe(sweep, executor, describe)
+    if away is None:
+        environments = _describe(sweep, executor, describe)
+    else:
+        environments = {point.device: Environment.elsewhere() for point in sweep.points}
     notes: deque[str] = deque()
     with in_turn(path):
         with held(journal_path):
@@ -85,6 +91,8 @@ def run_sweep(
             "pid": os.getpid(),
             "hostname": socket.gethostname(),
         }
+        if sweep.share is not None:
+            start["shares"] = [sweep.share]
         writer, log = _Writer(path, run, clock, notes.append), Log(log_of(path))
 
         def visit_all(to_count: list[Point], visits: list[Visit]) -> Generator[Counted | Fitted | Measured, None, None]:
@@ -92,9 +100,17 @@ def run_sweep(
                 _keep(sample, run, journal)
                 writer.write_if_due()
                 yield Counted(point, sample)
-            left = yield from _fit(visits, executor, measure, run, journal, log)
+            if away is None:
+                left, place, function = (
+                    (yield from _fit(visits, executor, measure, run, journal, log)),
+                    executor,
+                    measure,
+                )
+            else:
+                left, place, function = visits, away, partial(measure_there, measure=measure)
+                away.on_wait = writer.catch_up
             too_large = TooLarge(_ran_out(sweep, run, visits)) if skip else None
-            yield from _measure(left, executor, measure, run, journal, writer, too_large, log)
+            yield from _measure(left, place, function, run, journal, writer, too_large, log)
 
         timed_s = 0.0
         try:
@@ -123,7 +139,8 @@ def run_sweep(
             raise
         writer.write()
         yield from _told(notes)
-        yield Finished(path, run.rows(), clock() - began, timed_s / max(1, len(executor.places)))
+        timed_s = timed_s / max(1, len(executor.places)) if away is None else 0.0
+        yield Finished(path, run.rows(), clock() - began, timed_s)
 
 
 def _told(notes: deque[str]) -> Iterator[Noted]:
@@ -183,6 +200,7 @@ class _Writer:
         self._path, self._run, self._clock, self._note = path, run, clock, note
         self._last = clock()
         self._left: tuple[int, int] | None = None
+        self._behind = False
 
     def write(self) -> None:
         """Write the table; one that was changed since the last time is kept. Raises WriteError."""
@@ -196,9 +214,15 @@ class _Writer:
         self._left = self._state()
 
     def write_if_due(self) -> None:
-        if self._clock() - self._last >= WRITE_EVERY_S:
+        """Write, after a sample has come, if the last time was a while ago."""
+        self._behind = True
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what has come since, if the last time was a while ago."""
+        if self._behind and self._clock() - self._last >= WRITE_EVERY_S:
             self.write()
-            self._last = self._clock()
+            self._last, self._behind = self._clock(), False
 
     def _state(self) -> tuple[int, int] | None:
         with contextlib.suppress(FileNotFoundError):
@@ -280,4 +304,4 @@ def _measure(
 
 def _keep(sample: Sample, run: Run, journal: Journal) -> None:
     run.add(sample)  # first, so that it is rescued where the journal cannot take it
-    journal.append("sample", [sample.model_dump(mode="json")])
+    journal.append("sample", [sample.entry()])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hvt_bench.cards import READS
+from hvt_bench.cluster import SlurmSection
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.gate.changes import COSTS
 from hvt_bench.gate.load import QUANTITIES
@@ -54,6 +55,8 @@ def sweep_schema() -> Schema:
         "axes": {"type": "object", "properties": values, "description": "one at a time around each model"},
         "grid": {"type": "object", "properties": values, "description": "a full product"},
         "protocol": {"type": "object", "properties": _protocol(), "additionalProperties": False},
+        "slurm": SlurmSection.model_json_schema()
+        | {"title": "", "description": "what a task asks a Slurm cluster for"},
     }
     known = {"propertyNames": {"enum": [*axes]}}  # only an outside network can take keys that nobody here knows
     outside = {"anyOf": [{"type": "string", "pattern": _outside()}, {"type": "object", "required": ["target"]}]}

@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import random
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
+from hvt_bench.cluster import SlurmSection
 from hvt_bench.environment import resolve_device
 from hvt_bench.errors import ConfigError, FieldError, FileError, ProtocolError, RequestError, unknown
 from hvt_bench.executors.base import Executor
@@ -40,11 +44,24 @@ class Sweep:
     metrics: tuple[str, ...]
     duplicates: int = 0
     """Cells that several axes asked for and that are measured once."""
+    slurm: SlurmSection = field(default_factory=SlurmSection)
+    share: tuple[int, int] | None = None
+    """Which of how many shares of the points this is; None for all of them."""
 
-    @property
+    @cached_property
     def points(self) -> tuple[Point, ...]:
-        """The cells that can be measured."""
-        return tuple(cell for cell in self.cells if isinstance(cell, Point))
+        """The cells that can be measured, and that are of this share.
+
+        Shares are alike in size and, since points are dealt out in shuffled order, much alike in cost; they depend on
+        the name of the sweep and the number of points alone, so that every machine deals alike.
+        """
+        points = [cell for cell in self.cells if isinstance(cell, Point)]
+        if self.share is None:
+            return tuple(points)
+        number, of = self.share
+        order = list(range(len(points)))
+        random.Random(zlib.crc32(self.name.encode())).shuffle(order)
+        return tuple(points[place] for place in sorted(order[number - 1 :: of]))
 
     @property
     def invalid(self) -> tuple[InvalidCell, ...]:
@@ -61,36 +78,46 @@ class SweepFile(Record):
     grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
     measure: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("complexity", "memory", "latency")
     protocol: dict[str, Any] = Field(default_factory=dict)
+    slurm: dict[str, Any] = Field(default_factory=dict)
 
 
-def load_sweep(path: str | Path, device: str | None = None, executor: Executor | None = None) -> Sweep:
+def load_sweep(
+    path: str | Path,
+    device: str | None = None,
+    executor: Executor | None = None,
+    slurm: Mapping[str, Any] | None = None,
+) -> Sweep:
     """Read a sweep file; `device` replaces the one it names.
 
-    `executor` says where the code of outside networks is asked what it takes: in this process, if none is given.
+    `executor` says where the code of outside networks is asked what it takes: in this process, if none is given. The
+    devices are those of this machine, or, where `slurm` is given, those of a cluster's nodes; its keys go over the
+    file's.
     Raises FileError, naming file, line, key and value, where something cannot be meant; RequestError where this
     machine lacks the device.
     """
     file = load_yaml(Path(path))
     asked = _validate(file)
+    section = _slurm_section(file, asked, slurm or {})
+    nodes = None if slurm is None else section
     _check_dictionaries(file, asked)
     models = _parse_models(file, asked)
     outside = OutsideCode(executor or InlineExecutor())
     _check_models(file, models, outside)
-    if device and (section := next((s for s in ("axes", "grid") if "device" in getattr(asked, s)), None)):
-        raise file.error((section, "device"), "the file compares devices; leave --device out, or this line")
-    settled = _settle(file, ("protocol",), asked.protocol | ({"device": device} if device else {}))
-    _check_axes(file, asked, models, settled, outside)
-    found = _cells(file, asked, models, settled, outside)
+    if device and (kind := next((s for s in ("axes", "grid") if "device" in getattr(asked, s)), None)):
+        raise file.error((kind, "device"), "the file compares devices; leave --device out, or this line")
+    settled = _settle(file, ("protocol",), asked.protocol | ({"device": device} if device else {}), nodes)
+    _check_axes(file, asked, models, settled, outside, nodes)
+    found = _cells(file, asked, models, settled, outside, nodes)
     cells: dict[str, Cell] = {}
     for cell in found:
         cells.setdefault(cell.point_id, cell)
     metrics = tuple(metric for metric in METRICS if metric in asked.measure)
-    sweep = Sweep(asked.name, tuple(cells.values()), metrics, len(found) - len(cells))
+    sweep = Sweep(asked.name, tuple(cells.values()), metrics, len(found) - len(cells), section)
     if not sweep.points:
         first = sweep.invalid[0]
         sections = {"protocol": asked.protocol, "axes": asked.axes, "grid": asked.grid}
-        section = next((name for name, keys in sections.items() if first.key in keys), None)
-        place: Place = (section, first.key) if section and first.key else ("models",)
+        blamed = next((name for name, keys in sections.items() if first.key in keys), None)
+        place: Place = (blamed, first.key) if blamed and first.key else ("models",)
         done = "measured" if first.key else "built"
         if len(cells) == 1:
             raise file.error(place, f"the only cell cannot be {done}: {first.reason}")
@@ -103,6 +130,17 @@ def _validate(file: YamlFile) -> SweepFile:
         return SweepFile.model_validate_json(json.dumps(file.data))
     except ValidationError as error:
         raise _first_error(file, error, SweepFile.model_fields) from None
+
+
+def _slurm_section(file: YamlFile, asked: SweepFile, options: Mapping[str, Any]) -> SlurmSection:
+    try:
+        section = SlurmSection.model_validate_json(json.dumps(asked.slurm))
+    except ValidationError as error:
+        raise _first_error(file, error, SlurmSection.model_fields, ("slurm",)) from None
+    try:
+        return SlurmSection.model_validate_json(json.dumps(section.model_dump(exclude_unset=True) | dict(options)))
+    except ValidationError as error:
+        raise RequestError(f"--slurm: {explain(error, SlurmSection.model_fields)[0][1]}") from None
 
 
 def _first_error(file: YamlFile, error: ValidationError, known: Mapping[str, object], above: Place = ()) -> FileError:
@@ -163,6 +201,7 @@ def _check_axes(
     models: Mapping[str, ModelConfig],
     protocol: dict[str, Any],
     outside: OutsideCode,
+    nodes: SlurmSection | None,
 ) -> None:
     """Refuse an axis that no model has, and a value that no model can take whatever its other fields are."""
     swept = {key: values for key, values in (asked.axes | asked.grid).items() if key not in SWEEPABLE}
@@ -178,7 +217,7 @@ def _check_axes(
                 if value in values[:index]:
                     raise file.error(place, f"{key}: {value!r} stands here twice")
                 if key in SWEEPABLE:
-                    _settle(file, place, protocol | {key: value})
+                    _settle(file, place, protocol | {key: value}, nodes)
                 else:
                     _check_value(file, place, takers, key, value, outside)
     combinations = math.prod(len(values) for values in asked.grid.values())
@@ -219,12 +258,16 @@ def _check_value(
     raise file.error(place, str(refused[0]))
 
 
-def settle(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """Fill in what depends on the machine and the device, and check every value.
+def settle(protocol: Mapping[str, Any], nodes: SlurmSection | None = None) -> dict[str, Any]:
+    """Fill in what depends on the machine, on the `nodes` of a cluster if given, and the device; check every value.
 
     Raises RequestError where this machine lacks the device, ValidationError where a value does not fit.
     """
-    device = resolve_device(str(protocol.get("device", "auto")))
+    wanted = str(protocol.get("device", "auto"))
+    if nodes is None:
+        device = resolve_device(wanted)
+    else:
+        device, protocol = nodes.device(wanted), {"num_threads": nodes.cpus_per_task, **protocol}
     on_gpu = device != "cpu"
     usual = {"warmup_s": 1.0, "warmup_passes": 10} if on_gpu else {"warmup_s": 0.5, "warmup_passes": 3}
     settled = {**usual, **protocol, "device": device}
@@ -243,10 +286,10 @@ def settle_attention(settled: Mapping[str, Any], config: ModelConfig) -> dict[st
     return {"attention": config.usual_attention(settled.get("mode") == "train"), **settled}
 
 
-def _settle(file: YamlFile, place: Place, protocol: Mapping[str, Any]) -> dict[str, Any]:
+def _settle(file: YamlFile, place: Place, protocol: Mapping[str, Any], nodes: SlurmSection | None) -> dict[str, Any]:
     """Settle the protocol of a sweep file; a mistake is at `place`."""
     try:
-        return settle(protocol)
+        return settle(protocol, nodes)
     except RequestError as error:
         raise file.error((*place, "device"), str(error)) from None
     except ValidationError as error:
@@ -259,6 +302,7 @@ def _cells(
     models: Mapping[str, ModelConfig],
     protocol: dict[str, Any],
     outside: OutsideCode,
+    nodes: SlurmSection | None,
 ) -> list[Cell]:
     """Return, for each model and each combination of the grid, the centre and then the points of every axis.
 
@@ -268,7 +312,7 @@ def _cells(
     for name, config in models.items():
         places = list(_places(asked, config, outside))
         outside.ask(variations(config, (_built(changes) for changes, _ in places)))
-        cells += [_cell(file, name, config, protocol, changes, axis, outside) for changes, axis in places]
+        cells += [_cell(file, name, config, protocol, changes, axis, outside, nodes) for changes, axis in places]
     return cells
 
 
@@ -302,9 +346,10 @@ def _cell(
     changes: dict[str, Any],
     axis: str | None,
     outside: OutsideCode,
+    nodes: SlurmSection | None,
 ) -> Cell:
     measured = {key: value for key, value in changes.items() if key in SWEEPABLE}
-    settled = _settle(file, ("axes",), protocol | measured) if measured else protocol
+    settled = _settle(file, ("axes",), protocol | measured, nodes) if measured else protocol
     known: dict[str, Any] = {"family": config.family, "device": settled["device"]}
     try:
         changed = override(config, **_built(changes))

@@ -46,6 +46,8 @@ class Run:
     """By point: where its latest sample was found."""
     _rows: dict[str, Row] = field(default_factory=dict, repr=False, compare=False)
     """As they were collected, until something changes them: of 10,000 rows, few do between two writes of the CSV."""
+    shares: set[tuple[int, int]] = field(default_factory=set)
+    """Which shares of the points were asked for, each as its number and their number; empty if all were."""
 
     def enter(self, columns: dict[str, Any]) -> None:
         """Keep what is known of a cell; rounds of a largest batch that is looked for anew are of another batch."""
@@ -54,14 +56,20 @@ class Run:
         self.cells[point_id] = columns
         self._rows.pop(point_id, None)
         if before is not None and columns.get("batch_size") != before:
-            self.samples = {key: found for key, found in self.samples.items() if key[0] != point_id or key[1] is None}
+            self._drop_rounds(point_id)
 
     def add(self, sample: Sample) -> None:
         """Keep a sample, found just now; of a round measured again, what only the earlier visit measured stays.
 
         Where a round went well and is measured again only since the GPU was throttled, a failure does not replace it.
+        Rounds of another device, of a cluster that has several kinds, are dropped: none of them go into one row.
         """
-        self.found_in[sample.point_id] = self.environments[self.cells[sample.point_id]["device"]]
+        before = self.found_in.get(sample.point_id)
+        here = sample.environment or self.environments[self.cells[sample.point_id]["device"]]
+        if before is not None and not here.comparable(before):
+            self._drop_rounds(sample.point_id)
+        if before is None or here.device_name is not None:  # else it was lost, and nobody knows where
+            self.found_in[sample.point_id] = here
         key = sample.point_id, sample.round
         earlier = self.samples.get(key)
         if earlier is not None and earlier.status == "ok" and sample.status != "ok" and sample.attempt > 1:
@@ -70,6 +78,9 @@ class Run:
             sample = sample.model_copy(update={"values": {**earlier.values, **sample.values}})
         self.samples[key] = sample
         self._rows.pop(sample.point_id, None)
+
+    def _drop_rounds(self, point_id: str) -> None:
+        self.samples = {key: found for key, found in self.samples.items() if key[0] != point_id or key[1] is None}
 
     def by_point(self) -> dict[str, dict[int | None, Sample]]:
         """Return the samples of each point, by round; None is the counting."""
@@ -89,7 +100,9 @@ class Run:
 
     def lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield kind and content of the lines of a journal that holds this: each sample where it was found."""
-        start = {"sweep": self.sweep, "started_at": self.started_at}
+        start: dict[str, Any] = {"sweep": self.sweep, "started_at": self.started_at}
+        if self.shares:
+            start["shares"] = sorted(self.shares)
         environments: dict[str, Environment] = {}
         found = self.by_point()
         for point_id, columns in self.cells.items():
@@ -99,7 +112,7 @@ class Run:
                 yield "run", start | {"environments": {name: env.model_dump() for name, env in environments.items()}}
             yield "cell", columns
             for sample in found.get(point_id, {}).values():
-                yield "sample", sample.model_dump(mode="json")
+                yield "sample", sample.entry()
         if environments != self.environments:
             yield "run", start | {"environments": {name: env.model_dump() for name, env in self.environments.items()}}
 
@@ -266,7 +279,7 @@ def read_journal(path: Path) -> Run | None:
                 known = {name: value for name, value in entry["cell"].items() if name in COLUMNS}
                 run.enter(known)  # a newer version may know more columns
             else:
-                sample = Sample.model_validate(entry["sample"])
+                sample = _sample(entry["sample"])
                 _metrics_of([sample])  # refuses values that are none
                 run.add(sample)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -279,10 +292,16 @@ def read_journal(path: Path) -> Run | None:
 
 def _merge_start(run: Run | None, start: Mapping[str, Any]) -> Run:
     environments = {device: _environment(found) for device, found in start["environments"].items()}
-    if run is None:
-        return Run(str(start["sweep"]), str(start["started_at"]), environments)
+    run = run or Run(str(start["sweep"]), str(start["started_at"]), {})
     run.environments |= environments
+    asked = {(int(number), int(of)) for number, of in start.get("shares", ())}
+    run.shares = run.shares | asked if asked else set()  # a start that was for all points
     return run
+
+
+def _sample(found: Mapping[str, Any]) -> Sample:
+    there = found.get("environment")
+    return Sample.model_validate({**found, "environment": _environment(there)} if there else found)
 
 
 def _environment(found: Mapping[str, Any]) -> Environment:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hvt_bench.errors import plural
 from hvt_bench.models import yaml_text
 from hvt_bench.point import SWEEPABLE
 
@@ -123,6 +125,18 @@ def summary(rows: Sequence[Values]) -> list[str]:
             worst = max(doubtful, key=warning.badness)
             many = f"{len(doubtful)} of {len(timed)} points, the worst " if len(timed) > 1 else ""
             lines.append(f"{name}: {many}{_label(worst, varying)}: {warning.seen(worst)}. {warning.advice}.")
+    return [*_mixed(timed), *lines]
+
+
+def _mixed(rows: Sequence[Values]) -> list[str]:
+    """Say so where what a table calls one device were several kinds, as the nodes of a cluster can have."""
+    lines = []
+    for device in dict.fromkeys(row.get("device") for row in rows):
+        names = Counter(row["device_name"] for row in rows if row.get("device") == device and row.get("device_name"))
+        if len(names) > 1:
+            kinds = ", ".join(f"{plural(points, 'point')} on {name}" for name, points in names.most_common())
+            advice = "Their times do not compare; let all run on one kind, by `constraint` under slurm"
+            lines.append(f"mixed: '{device}' is not the same everywhere: {kinds}. {advice}.")
     return lines
 
 

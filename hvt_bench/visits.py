@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from hvt_bench.errors import WorkerTimeoutError
+from hvt_bench.errors import WorkerMemoryError, WorkerTimeoutError
 from hvt_bench.executors.base import Executor, Outcome
 from hvt_bench.log import Log
 from hvt_bench.measure import Visit, utc_text
@@ -47,7 +47,9 @@ def _point_and_round(work: Point | Visit) -> tuple[Point, int | None]:
 
 def _lost(outcome: Outcome[Work, Sample]) -> Sample:
     point, number = _point_and_round(outcome.item)
-    known: Status = "timeout" if isinstance(outcome.error, WorkerTimeoutError) else "crashed"
+    known: Status = "crashed"
+    if isinstance(outcome.error, WorkerTimeoutError | WorkerMemoryError):
+        known = "timeout" if isinstance(outcome.error, WorkerTimeoutError) else "oom"
     return Sample(
         point_id=point.point_id,
         round=number,

@@ -214,7 +214,7 @@ def test_fresh_keeps_the_earlier_run(run, small):
             ["sweep", "small.yaml", "--device", "tpu"],
             "small.yaml:4: unknown device 'tpu'; known: auto, cpu, cuda, cuda:N, mps",
         ),
-        (["sweep", "small.yaml", "--executor", "cloud"], "unknown executor 'cloud'; known: inline, process"),
+        (["sweep", "small.yaml", "--executor", "cloud"], "unknown executor 'cloud'; known: inline, process, slurm"),
         (
             ["sweep", "small.yaml", "--executor", "inline", "--memory-limit", "5"],
             "--memory-limit needs --executor process: it limits a process of its own",

@@ -15,6 +15,7 @@ from hvt_bench.errors import (
     HvtBenchError,
     RequestError,
     WorkerCrashedError,
+    WorkerMemoryError,
     WorkerTimeoutError,
     WriteError,
 )
@@ -978,3 +979,87 @@ def test_an_outside_network_is_counted_once_for_points_that_measure_it_otherwise
     assert calls == [1, 1, 2, 4]
     estimates = [row["estimated_memory_mib"] for row in read_table(path)]
     assert estimates[0] == estimates[3] < estimates[1] < estimates[2]
+
+
+# --- on machines of others --------------------------------------------------------------------------------------------
+
+
+class Nodes:
+    """Measures rounds on nodes that have GPUs of the kinds that are named, one after the other, or that fail."""
+
+    places = ()
+
+    def __init__(self, *names):
+        self.names = itertools.cycle(names)
+
+    def map(self, function, items, key=str, timeout_s=lambda _: None):
+        for item, name in zip(items, self.names, strict=False):
+            if isinstance(name, Exception):
+                yield Outcome(item, None, name)
+                continue
+            here = ENVIRONMENT.model_copy(update={"device_name": name, "hostname": f"host of {name}"})
+            yield Outcome(item, function(item).model_copy(update={"environment": here}), None)
+
+
+def test_a_row_of_a_cluster_names_the_node_that_measured_it(path):
+    events = go(make_sweep(depths=(2,)), path, away=Nodes("A100"))
+    assert events[-1].timed_s == 0
+    (row,) = read_table(path)
+    assert (row["device_name"], row["hostname"], row["rounds"]) == ("A100", "host of A100", 2)
+    assert visits_of(go(make_sweep(depths=(2,)), path, away=Nodes("H100"))) == []
+    assert read_table(path)[0]["device_name"] == "A100"
+
+
+def test_a_round_elsewhere_is_described_where_it_was_measured(path, monkeypatch):
+    class Elsewhere(Nodes):
+        def map(self, function, items, key=str, timeout_s=lambda _: None):
+            return (Outcome(item, function(item), None) for item in items)
+
+    seen = ENVIRONMENT.model_copy(update={"device_name": "H100"})
+    monkeypatch.setattr("hvt_bench.measure.Environment.measure", lambda device: seen)
+    go(make_sweep(depths=(2,)), path, away=Elsewhere())
+    assert read_table(path)[0]["device_name"] == "H100"
+
+
+def test_rounds_of_two_kinds_of_gpu_do_not_stand_in_one_row(path):
+    go(make_sweep(depths=(2,)), path, away=Nodes("A100", "H100"))
+    (row,) = read_table(path)
+    assert (row["device_name"], row["rounds"], row["macs"] is None) == ("H100", 1, False)
+    assert visits_of(go(make_sweep(depths=(2,)), path, away=Nodes("H100"))) == [(2, 0, "ok")]
+    assert read_table(path)[0]["rounds"] == 2
+
+
+def test_a_task_that_slurm_ends_for_its_memory_is_out_of_memory(path):
+    go(make_sweep(depths=(2,), rounds=1), path, away=Nodes(WorkerMemoryError("Slurm ended task 7_0 as OUT_OF_MEMORY")))
+    (row,) = read_table(path)
+    assert (row["status"], row["error"], row["device_name"]) == ("oom", "Slurm ended task 7_0 as OUT_OF_MEMORY", None)
+    assert row["macs"]
+
+
+def test_what_has_come_is_in_the_table_while_nothing_else_comes(path):
+    now, seen = 0.0, []
+
+    class Slow(Nodes):
+        def map(self, function, items, key=str, timeout_s=lambda _: None):
+            nonlocal now
+            for outcome in super().map(function, items):
+                yield outcome
+                now += 60  # nothing has come for a minute
+                self.on_wait()
+                seen.append(sum(row["rounds"] or 0 for row in read_table(path)))
+
+    go(make_sweep(), path, away=Slow("A100"), clock=lambda: now)
+    assert seen == [1, 2, 3, 4]
+
+
+def test_the_jobs_of_a_run_are_moved_aside_with_it(path):
+    go(make_sweep(), path)
+    jobs = path.with_name("run.slurm")
+    jobs.mkdir()
+    moved = go(make_sweep(), path, fresh=True)[0].moved
+    assert [file.suffix for file in moved] == [".csv", ".jsonl", ".slurm"]
+    assert not jobs.exists()
+    jobs.mkdir()
+    path.unlink()
+    journal_of(path).unlink()
+    assert [file.suffix for file in go(make_sweep(), path)[0].moved] == [".slurm"]

@@ -21,6 +21,7 @@ axes:                     # one at a time
 grid: {batch_size: [1, 4]}
 measure: [complexity, memory]
 protocol: {device: cpu, dtype: float32, rounds: 2, warmup_s: 0.1, min_time_s: 0.1, num_threads: 1}
+slurm: {partition: gpu, mem_gb: 4, time_min: 30, exclusive: true, sbatch: {nice: 10}}
 """,
     """\
 name: other.1

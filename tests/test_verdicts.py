@@ -131,3 +131,10 @@ def test_a_point_at_the_centre_is_named_by_its_model():
 
 def test_rows_of_an_older_table_can_be_judged():
     assert summary([Row({"model": "hvt_s_1"})]) == []
+
+
+def test_points_on_several_kinds_of_gpu_are_said():
+    rows = [judged(device="cuda:0", device_name=name) for name in ("A100", "H100", "A100", None)]
+    rows.append(judged(device="cpu", device_name="Xeon"))
+    (line,) = summary(rows)
+    assert line.startswith("mixed: 'cuda:0' is not the same everywhere: 2 points on A100, 1 point on H100. Their times")

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hvt_bench.cli.cluster import (
+    PointsPerTask,
+    Shard,
+    SlurmOptions,
+    make_queue,
+    read_share,
+    read_slurm,
+    share_path,
+)
 from hvt_bench.cli.common import STOPPED, Executed, answering_ctrl_c, end_at_once
 from hvt_bench.errors import RequestError, plural
 
@@ -26,7 +36,10 @@ PRELOAD = ("hvt_bench.measure",)  # what workers need
 
 def sweep(
     file: Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/scaling.yaml.")],
-    out: Annotated[Path, typer.Option(help="The CSV to write; its journal stands beside it.")] = DEFAULT_OUT,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The CSV to write; its journal stands beside it.", show_default=str(DEFAULT_OUT)),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps, over the protocol's.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Begin anew; what is there is moved aside.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and measure nothing.")] = False,
@@ -53,8 +66,12 @@ def sweep(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say what was written, and what failed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One line of JSON per event, for programs.")] = False,
     executor: Annotated[
-        str, typer.Option(help="process: a fresh process per round; inline: this one, for debugging.")
+        str,
+        typer.Option(help="process: a fresh process per round; inline: this one, for debugging; slurm: a cluster."),
     ] = "process",
+    slurm: SlurmOptions = None,
+    points_per_task: PointsPerTask = None,
+    shard: Shard = None,
 ) -> None:
     """Measure every point of a sweep file and write a CSV.
 
@@ -63,16 +80,22 @@ def sweep(
     Example: hvt-bench sweep sweeps/scaling.yaml
     """
     from hvt_bench.executors import make_executor
-    from hvt_bench.measure import usable_memory_mib
+    from hvt_bench.measure import USABLE_SHARE, usable_memory_mib
     from hvt_bench.run import run_sweep
     from hvt_bench.sweep import load_sweep
 
+    share = read_share(shard)
+    out = out or share_path(DEFAULT_OUT, share)
     if out.suffix != ".csv":
         raise RequestError(f"--out {out}: the table is a CSV; give it a name that ends in .csv")
     if quiet and as_json:
         raise RequestError("--quiet and --json contradict each other; give one of them")
+    on_cluster = executor == "slurm"
     _check_side_by_side(executor, device, devices, jobs)
-    workers = make_executor(executor, PRELOAD)
+    if not on_cluster and (slurm or points_per_task):
+        raise RequestError("--slurm and --points-per-task say what a task of a Slurm job is; add --executor slurm")
+    local = "process" if on_cluster else executor
+    workers = make_executor(local, PRELOAD)
     if devices is not None:
         from hvt_bench.places import gpu_places, on_any_gpu
 
@@ -80,7 +103,8 @@ def sweep(
         plan = on_any_gpu(load_sweep(file, places[0].name, workers))
         workers = make_executor(executor, PRELOAD, places)
     else:
-        plan = load_sweep(file, device, workers)
+        plan = load_sweep(file, device, workers, read_slurm(slurm or [], points_per_task) if on_cluster else None)
+    plan = replace(plan, share=share)
     if jobs is not None:
         from hvt_bench.places import cpu_places
 
@@ -96,6 +120,9 @@ def sweep(
         raise RequestError(f"--memory-limit {memory_limit:g}: give MiB, more than 0 and less than {MAX_MIB:.0e}")
     if executor == "process" and memory_limit is None and (usable := usable_memory_mib()):
         memory_limit = usable / (jobs or 1)
+    if on_cluster and memory_limit is None and plan.slurm.mem_gb is not None:
+        memory_limit = USABLE_SHARE * plan.slurm.mem_gb * 1024
+    queue = make_queue(plan, out, aside=quiet or as_json) if on_cluster else None
     if memory_limit is None and any(point.max_batch and point.device == "cpu" for point in plan.points):
         raise RequestError("max_batch on a CPU needs a limit to run into: --memory-limit MIB, and --executor process")
     retried = _statuses(retry)
@@ -112,9 +139,10 @@ def sweep(
         executed=executed,
         fail_fast=fail_fast,
         skip=not no_skip,
-        counters=_counters(executor),
+        counters=_counters(local),
+        away=queue,
     )
-    rows = _follow(_watcher(plan, quiet, as_json), out, events)
+    rows = _follow(_watcher(plan, quiet, as_json), out, events, queue.going_on if queue else lambda: None)
     _print_result(out, rows, {cell.point_id for cell in plan.cells}, silent=as_json)
 
 
@@ -123,6 +151,8 @@ def _check_side_by_side(executor: str, device: str | None, devices: str | None, 
     given = "--devices" if devices is not None else "--jobs" if jobs is not None else None
     if given and executor == "inline":
         raise RequestError(f"{given} needs --executor process: in one process, points run one after the other")
+    if given and executor == "slurm":
+        raise RequestError(f"{given} is for one machine; on a cluster each task has a GPU, or cores, of its own")
     if devices is not None and jobs is not None:
         raise RequestError("--jobs is for points of a CPU; with --devices, each GPU takes one point at a time")
     if devices is not None and device is not None:
@@ -157,17 +187,27 @@ def _watcher(plan: Sweep, quiet: bool, as_json: bool) -> Progress | Watcher:
     return Watcher(typer.echo, event_line if as_json else lambda _: None)
 
 
-def _follow(watcher: Progress | Watcher, out: Path, events: Generator[Event, None, None]) -> tuple[Row, ...]:
+def _follow(
+    watcher: Progress | Watcher,
+    out: Path,
+    events: Generator[Event, None, None],
+    going_on: Callable[[], str | None],
+) -> tuple[Row, ...]:
     try:
         with answering_ctrl_c(signal.default_int_handler), watcher:
             for event in events:
                 watcher.show(event)
+        if rest := going_on():  # the first failure ended the sweep
+            typer.echo(rest, err=True)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, end_at_once)  # what is being written then is torn, and mended at the next start
+        rest = going_on()
         events.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         done = f"what was finished is in {out}" if out.exists() else "nothing was finished yet"
         typer.echo(f"stopped; {done}. The same command goes on from there.", err=True)
+        if rest:
+            typer.echo(rest, err=True)
         raise typer.Exit(STOPPED) from None
     return watcher.rows
 

@@ -205,7 +205,7 @@ def _order(function: Callable[[Item], Value], item: Item, key: str, timeout_s: f
 
 def _outcome(item: Item, result: Result) -> Outcome[Item, Any]:
     value = None if result.value is None else pickle.loads(result.value)
-    return Outcome(item, value, result.error, result.started_at, result.seconds)
+    return Outcome(item, value, result.error, result.started_at, result.seconds, output=result.output)
 
 
 def _parts(whole: Sequence[Part], size: int) -> Iterator[Sequence[Part]]:

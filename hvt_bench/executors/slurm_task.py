@@ -52,6 +52,8 @@ class Result:
     node: str
     attempt: int
     """2 and more where Slurm had started the task before."""
+    output: str = ""
+    """What the worker printed."""
 
 
 def group_of(key: str) -> str:
@@ -94,7 +96,7 @@ def run_task(orders: Sequence[Order], folder: Path, preload: Sequence[str]) -> N
 def _run(executor: ProcessExecutor, order: Order, attempt: int) -> Result:
     (outcome,) = executor.map(_call, [order.call], timeout_s=lambda _: order.timeout_s)
     node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
-    return Result(outcome.value, outcome.error, outcome.started_at, outcome.seconds, node, attempt)
+    return Result(outcome.value, outcome.error, outcome.started_at, outcome.seconds, node, attempt, outcome.output)
 
 
 def _call(pickled: bytes) -> bytes:

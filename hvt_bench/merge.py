@@ -1,0 +1,134 @@
+"""merge: the journals of shares of one sweep become one journal, and one CSV, as if one run had written them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvt_bench.environment import Environment
+from hvt_bench.errors import FileError, RequestError
+from hvt_bench.files import write_whole
+from hvt_bench.output import check_writable, journal_of
+from hvt_bench.row import Row, Sample
+from hvt_bench.table import Run, held, in_turn, journal_line, read_journal, write_table
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came of it."""
+
+    rows: tuple[Row, ...]
+    files: int
+    empty: int
+    """Points of which no file has any result."""
+    missing_shares: tuple[str, ...]
+    """Such as `3/8`."""
+    conflicts: tuple[str, ...]
+    """A sentence for each file of which rounds were left out."""
+
+
+def merge(out: Path, paths: Sequence[Path]) -> Merged:
+    """Write into `out`, a CSV, and its journal what the journals of the CSVs `paths` hold, and what `out` held before.
+
+    Raises FileError where a file is not ours, of another sweep, or written by another program at the moment;
+    RequestError where their rounds may not stand in one table.
+    """
+    check_writable(out)
+    journal_path = journal_of(out)
+    with in_turn(out), held(journal_path):
+        before = [out] if journal_path.exists() else []
+        if not before and out.exists():
+            raise FileError(f"{out}: stands there without a journal; give another name, or move it away")
+        others = [path for path in paths if path.resolve() != out.resolve()]
+        runs = {path: _read(path) for path in dict.fromkeys([*before, *others])}
+        _check(runs)
+        merged, conflicts = _merge(runs)
+        write_whole(journal_path, "".join(journal_line(*line) for line in merged.lines()).encode())
+        write_table(out, merged.rows())
+    found = {point_id for point_id, _ in merged.samples}
+    points = [point_id for point_id, columns in merged.cells.items() if "status" not in columns]
+    return Merged(
+        merged.rows(),
+        len(others),
+        sum(point_id not in found for point_id in points),
+        _missing(merged),
+        tuple(conflicts),
+    )
+
+
+def _read(path: Path) -> Run:
+    run = read_journal(journal_of(path))
+    if run is None:
+        raise FileError(f"{journal_of(path)}: there is no such file; merge reads the journal beside each CSV")
+    return run
+
+
+def _check(runs: dict[Path, Run]) -> None:
+    """Refuse what may not stand in one table."""
+    (first, one), *others = runs.items()
+    for path, run in others:
+        if run.sweep != one.sweep:
+            raise FileError(f"{path}: is of the sweep '{run.sweep}', and {first} of '{one.sweep}'; give files of one")
+        for device in run.environments.keys() & one.environments.keys():
+            here, there = _environments(one, device), _environments(run, device)
+            apart = [(a, b) for b in there for a in here[:1] if not any(b.comparable(known) for known in here)]
+            if apart:
+                a, b = apart[0]
+                words = ", ".join(f"{name} {x} and {y}" for name, (x, y) in a.differences(b).items())
+                raise RequestError(
+                    f"{first} and {path} are of different machines or versions: {words}; keep them apart"
+                )
+        threads = [{run.cells[key[0]].get("num_threads") for key in run.samples} for run in (one, run)]
+        if all(threads) and threads[0].isdisjoint(threads[1]):
+            words = " and ".join(" ".join(sorted(map(str, numbers))) for numbers in threads)
+            raise RequestError(
+                f"{first} and {path} are of different num_threads, {words}: give num_threads under protocol "
+                "and measure one of them again"
+            )
+
+
+def _environments(run: Run, device: str) -> list[Environment]:
+    found = [there for point_id, there in run.found_in.items() if run.cells[point_id]["device"] == device]
+    return list({repr(there): there for there in found or [run.environments[device]]}.values())
+
+
+def _merge(runs: dict[Path, Run]) -> tuple[Run, list[str]]:
+    """Put the runs together; where two have the same round, the first that went well stays."""
+    one, *_ = runs.values()
+    whole = Run(one.sweep, min(run.started_at for run in runs.values()), {})
+    left_out: dict[tuple[Path, Path], int] = {}
+    origin: dict[tuple[str, int | None], Path] = {}
+    for path, run in runs.items():
+        whole.environments = run.environments | whole.environments
+        whole.shares |= run.shares
+        visited = {point_id for point_id, _ in run.samples}
+        for point_id, columns in run.cells.items():
+            if point_id not in whole.cells or (point_id in visited and whole.cells[point_id].get("batch_size") is None):
+                whole.cells[point_id] = columns
+        for key, sample in run.samples.items():
+            known = whole.samples.get(key)
+            if known is not None and (_same(known, sample) or (known.status == "ok") >= (sample.status == "ok")):
+                if not _same(known, sample) and known.status == sample.status:
+                    pair = origin[key], path
+                    left_out[pair] = left_out.get(pair, 0) + 1
+                continue
+            whole.samples[key] = sample
+            whole.found_in[sample.point_id] = run.found_in[sample.point_id]
+            origin[key] = path
+    if not any(run.shares for run in runs.values()) or not all(run.shares for run in runs.values()):
+        whole.shares = set()
+    return whole, [
+        f"{number} rounds of {path} are in {kept} too, and differ: those of {kept} were kept"
+        for (kept, path), number in left_out.items()
+    ]
+
+
+def _same(one: Sample, other: Sample) -> bool:
+    """Say whether two samples found the same: all that a counting can differ in is when it was made."""
+    return one.values == other.values and one.status == other.status and (one.round is None or one.error == other.error)
+
+
+def _missing(run: Run) -> tuple[str, ...]:
+    of = {number for _, number in run.shares}
+    return tuple(f"{part}/{n}" for n in sorted(of) for part in range(1, n + 1) if (part, n) not in run.shares)
