@@ -16,6 +16,7 @@ from hvt_bench.models import (
     parse_model,
     yaml_text,
 )
+from hvt_bench.models.layers import ResidualBlock, use_drop_path
 from tests.networks import filled, pictures, shapes_of, strong
 
 HVT_WORDS = {
@@ -376,3 +377,46 @@ def test_no_knob_is_dead(family, field, value):
 def test_a_number_that_yaml_reads_otherwise_is_refused_on_the_command_line_too(text, value):
     with pytest.raises(ConfigError, match=f"YAML reads '{text}' as {value}; write {value}, or quotes"):
         parse_model(f"hvt_s_1:depth={text}")
+
+
+# --- stochastic depth ------------------------------------------------------------------------------------------------
+
+SKIPPING = [
+    "hvt:img_size=32,patch_size=4,embed_dim=64,depth=4",
+    "vit:img_size=32,patch_size=4,embed_dim=64,depth=4",
+    "patchdiv:img_size=32,patch_size=4,embed_dim=64,depth=4",
+    "dynamicvit:img_size=32,patch_size=4,embed_dim=64,depth=4",
+    "mvit_b_16_conv:img_size=32,patch_size=2,stage_depths=[1,1,1,1]",
+]
+
+
+@pytest.mark.parametrize("name", SKIPPING)
+def test_the_share_that_is_skipped_rises_from_the_first_block_to_the_last(name):
+    network = create_model(name)
+    keys, macs = list(network.state_dict()), count(network, torch.randn(1, 3, 32, 32)).macs
+    assert use_drop_path(network, 0.3) == 4
+    blocks = [block for block in network.modules() if isinstance(block, ResidualBlock)]
+    assert [block.drop_path for block in blocks] == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert list(network.state_dict()) == keys
+    assert count(network, torch.randn(1, 3, 32, 32)).macs == macs
+
+
+@pytest.mark.parametrize("name", SKIPPING[:2] + SKIPPING[-1:])
+def test_training_skips_changes_and_evaluation_none(name):
+    network = create_model(name)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    plain = network(images)
+    use_drop_path(network, 0.9)
+    torch.manual_seed(0)
+    assert not torch.allclose(network(images), plain)
+    assert torch.equal(network.eval()(images), plain)
+
+
+def test_what_is_kept_is_scaled_so_that_the_mean_stays():
+    block = ResidualBlock()
+    block.drop_path = 0.25
+    torch.manual_seed(0)
+    kept = block.kept(torch.ones(4000, 3, 2))
+    assert kept.unique().tolist() == pytest.approx([0, 4 / 3])
+    assert kept.mean().item() == pytest.approx(1, abs=0.03)
+    assert torch.equal(kept[:, 0, 0], kept[:, 2, 1])  # an image as a whole

@@ -136,8 +136,10 @@ def weights_format(point: Point) -> torch.dtype:
     return torch.float32 if point.dtype == "tf32" or point.dtype.startswith("amp_") else getattr(torch, point.dtype)
 
 
-def network(point: Point, on_meta: bool = False) -> nn.Module:
+def network(point: Point, on_meta: bool = False, random: bool = False) -> nn.Module:
     """Build the network of a point, in float32, with the weights that it has; `on_meta`, without memory for any.
+
+    `random` says that its blocks will draw random numbers, which checkpointing then draws again.
 
     Raises ConfigError where its checkpoint is gone or changed, UnsupportedError where it cannot do what the point asks.
     """
@@ -145,7 +147,7 @@ def network(point: Point, on_meta: bool = False) -> nn.Module:
     build = config.build_on_meta if on_meta else config.build_loaded
     if not point.checkpointing:
         return build(point.model_attention)
-    with blocks_made_by(_checkpointed_block):
+    with blocks_made_by(partial(_checkpointed_block, random=random)):
         model = build(point.model_attention)
     if config.outside:
         switch: Any = getattr(model, "set_grad_checkpointing", None)  # as timm calls it
@@ -155,8 +157,8 @@ def network(point: Point, on_meta: bool = False) -> nn.Module:
     return model
 
 
-def _checkpointed_block(recipe: Recipe) -> nn.Module:
-    """Make a block that keeps no activations; nothing in our blocks is random, so no random state is kept either."""
+def _checkpointed_block(recipe: Recipe, random: bool = False) -> nn.Module:
+    """Make a block that keeps no activations, and no random state either unless it draws something."""
     block = recipe.make()
-    block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+    block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=random)
     return block

@@ -104,7 +104,21 @@ class Mlp(nn.Module):
         return self.fc2(F.gelu(self.fc1(x)))  # (B, N, M) inside, (B, N, D) or (B, N, out_dim) out
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
+    """A block whose changes training can skip: stochastic depth (Huang et al. 2016), which costs and weighs nothing."""
+
+    drop_path: float = 0.0
+    """Share of the images for which a training step skips each change."""
+
+    def kept(self, change: Tensor) -> Tensor:  # (B, N, D)
+        """Set the change of some images to 0 and scale the others, so that its mean stays."""
+        if not self.training or not self.drop_path:
+            return change
+        keep = 1 - self.drop_path
+        return change * (change.new_empty(len(change), 1, 1).bernoulli_(keep) / keep)
+
+
+class Block(ResidualBlock):
     """Pre-norm transformer block: attention, then MLP, each added to its input."""
 
     attends: ClassVar[type[nn.Module]] = Attention
@@ -122,7 +136,18 @@ class Block(nn.Module):
         return self._added(x, self.mlp(self.norm2(x)))  # (B, N, D)
 
     def _added(self, x: Tensor, change: Tensor) -> Tensor:
-        return x + (change if self.residual_scale == 1 else change * self.residual_scale)
+        return x + self.kept(change if self.residual_scale == 1 else change * self.residual_scale)
+
+
+def use_drop_path(network: nn.Module, share: float) -> int:
+    """Let training skip blocks: rising linearly from 0 in the first to `share` in the last, as DeiT, HVT and MViT do.
+
+    Returns how many blocks there are that can be skipped.
+    """
+    blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
+    for index, block in enumerate(blocks):
+        block.drop_path = share * index / max(1, len(blocks) - 1)
+    return len(blocks)
 
 
 class Recipe(NamedTuple):

@@ -45,7 +45,7 @@ from hvt_bench.models.config import (
     heads_that_follow,
 )
 from hvt_bench.models.layers import Attention as AttentionLayer
-from hvt_bench.models.layers import Mlp, PatchEmbed, Recipe, stack, token_table
+from hvt_bench.models.layers import Mlp, PatchEmbed, Recipe, ResidualBlock, stack, token_table
 from hvt_bench.records import Column
 
 Pool = Literal["conv", "max"]
@@ -264,7 +264,7 @@ def pool_patches(x: Tensor, pool: nn.Module, grid: int) -> Tensor:  # (B, 1 + gÂ
     return torch.cat([x[:, :1], pool(patches).flatten(2).transpose(1, 2)], dim=1)  # (B, 1 + g'Â², d)
 
 
-class MultiscaleBlock(nn.Module):
+class MultiscaleBlock(ResidualBlock):
     """Pooling attention, then MLP, each added to its input, which is pooled as the queries, or widened by a Linear."""
 
     def __init__(self, shape: BlockShape, plan: BlockPlan, pool: Pool) -> None:
@@ -280,10 +280,10 @@ class MultiscaleBlock(nn.Module):
         self.proj = nn.Linear(plan.width, plan.out_width) if plan.out_width != plan.width else None
 
     def forward(self, x: Tensor) -> Tensor:  # (B, N, D)
-        change = self.attn(self.norm1(x))  # (B, N', D)
+        change = self.kept(self.attn(self.norm1(x)))  # (B, N', D)
         x = change + (x if self.pool_skip is None else pool_patches(x, self.pool_skip, self.grid))
         normalised = self.norm2(x)
-        return (x if self.proj is None else self.proj(normalised)) + self.mlp(normalised)  # (B, N', D')
+        return (x if self.proj is None else self.proj(normalised)) + self.kept(self.mlp(normalised))  # (B, N', D')
 
 
 class MViT(nn.Module):
