@@ -9,6 +9,7 @@
     │   └── FileError           a file cannot be read, is not ours, or asks for something impossible
     ├── CountError              the cost of a network cannot be counted with certainty
     ├── WriteError              a file can no longer be written while work goes on; what was found before is kept
+    ├── DivergedError           the loss of a training is not finite
     └── WorkerError             an item of work did not come back
         ├── WorkerTimeoutError  it ran past its time limit and was ended
         ├── WorkerMemoryError   it took more memory than it was given and was ended
@@ -63,6 +64,14 @@ class CountError(HvtBenchError):
 
 class WriteError(HvtBenchError):
     """A file can no longer be written while work goes on; what was found before is kept."""
+
+
+class DivergedError(HvtBenchError):
+    """The loss of a training is not finite; `epochs_done` went well before."""
+
+    def __init__(self, sentence: str, epochs_done: int = 0) -> None:
+        super().__init__(sentence)
+        self.epochs_done = epochs_done
 
 
 class WorkerError(HvtBenchError):

@@ -1,0 +1,213 @@
+"""Batches of images, normalised and on the device, for training and for evaluation.
+
+Shapes:  B images  C channels  S side in pixels
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from hvt_bench.errors import FileError, RequestError
+from hvt_bench.training.augment import Transform, evaluation_transform, training_transform
+from hvt_bench.training.data import Data, Images, Split
+from hvt_bench.training.recipes import TrainingRecipe
+from hvt_bench.training.seeds import IMAGES, ORDER, drawn_with, seed_of
+
+EVALUATION_BATCH = 256
+MOST_WORKERS = 8
+
+Batch = tuple[Tensor, Tensor]  # (B, C, S, S) and (B,) classes
+
+
+class Feed(Protocol):
+    """Gives batches in an order that follows from the seed."""
+
+    steps_per_epoch: int
+
+    def training(self, first_epoch: int) -> Iterator[Batch]:
+        """Yield the batches of all epochs from `first_epoch` on, `steps_per_epoch` for each."""
+        ...
+
+    def evaluation(self) -> Iterator[Batch]:
+        """Yield the images that were held out, each once."""
+        ...
+
+
+def make_feed(data: Data, split: Split, recipe: TrainingRecipe, seed: int, device: str) -> Feed:
+    """Return how images get to the device: as tensors, or, where each is decoded or augmented, through workers.
+
+    Raises RequestError where there are fewer images than a batch holds.
+    """
+    if len(split.train) < recipe.batch_size:
+        raise RequestError(
+            f"the recipe's batch_size {recipe.batch_size} is more than the {len(split.train):,} training images; "
+            "give a smaller one under recipe"
+        )
+    if split.train.pixels is not None and not recipe.augments:
+        return TensorFeed(split, recipe, data.side, seed, device)
+    return DecodedFeed(split, recipe, data, seed, device)
+
+
+def order_of(images: int, recipe: TrainingRecipe, seed: int, epoch: int) -> list[list[int]]:
+    """Return the images of each batch of an epoch; whole batches, so a few images miss an epoch, others each time."""
+    generator = torch.Generator().manual_seed(seed_of(seed, ORDER, epoch))
+    order = torch.randperm(images, generator=generator).repeat_interleave(recipe.repeats)[:images]
+    steps = images // recipe.batch_size
+    return [batch.tolist() for batch in order[: steps * recipe.batch_size].split(recipe.batch_size)]
+
+
+class TensorFeed:
+    """Images in memory, as bytes on the device."""
+
+    def __init__(self, split: Split, recipe: TrainingRecipe, side: int, seed: int, device: str) -> None:
+        self.steps_per_epoch = len(split.train) // recipe.batch_size
+        self._train, self._test = (_moved(images, device) for images in (split.train, split.test))
+        self._recipe, self._side, self._seed = recipe, side, seed
+        self._mean, self._std = (
+            torch.tensor(values, device=device)[:, None, None] for values in (split.mean, split.std)
+        )
+
+    def training(self, first_epoch: int) -> Iterator[Batch]:
+        """Yield the batches of all epochs from `first_epoch` on."""
+        for epoch in range(first_epoch, self._recipe.epochs):
+            for batch in order_of(len(self._train[1]), self._recipe, self._seed, epoch):
+                yield self._prepared(*self._train, torch.tensor(batch, device=self._train[1].device))
+
+    def evaluation(self) -> Iterator[Batch]:
+        """Yield the images that were held out."""
+        for chosen in torch.arange(len(self._test[1]), device=self._test[1].device).split(EVALUATION_BATCH):
+            yield self._prepared(*self._test, chosen)
+
+    def _prepared(self, pixels: Tensor, labels: Tensor, chosen: Tensor) -> Batch:
+        images = pixels[chosen].float() / 255
+        if images.shape[-1] != self._side:
+            size = (self._side, self._side)
+            images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+        return (images - self._mean) / self._std, labels[chosen]
+
+
+def _moved(images: Images, device: str) -> Batch:
+    assert images.pixels is not None
+    return images.pixels.to(device), images.labels.to(device)
+
+
+class DecodedFeed:
+    """Images that worker processes decode and augment one by one, ahead of the device."""
+
+    def __init__(self, split: Split, recipe: TrainingRecipe, data: Data, seed: int, device: str) -> None:
+        self.steps_per_epoch = len(split.train) // recipe.batch_size
+        self._images, self._recipe, self._seed, self._device = len(split.train), recipe, seed, device
+        self._workers = usual_workers(device) if data.workers is None else data.workers
+        in_memory = split.train.pixels is not None
+        mean, std = ((values * 3)[:3] for values in (split.mean, split.std))  # images in gray are made RGB on the way
+        augment = training_transform(recipe, data.side, mean, std, shift=in_memory)
+        plain = evaluation_transform(data.side, mean, std, **({"crop_share": 1.0} if in_memory else {}))
+        self._train = Decoded(split.train, augment, seed)
+        self._test = Decoded(split.test, plain, seed)
+
+    def training(self, first_epoch: int) -> Iterator[Batch]:
+        """Yield the batches of all epochs from `first_epoch` on; workers go over the end of an epoch without a stop."""
+        keys = _Lazily(
+            [(epoch, place * self._recipe.batch_size + i, image) for i, image in enumerate(batch)]
+            for epoch in range(first_epoch, self._recipe.epochs)
+            for place, batch in enumerate(order_of(self._images, self._recipe, self._seed, epoch))
+        )
+        yield from self._loaded(self._train, keys)
+
+    def evaluation(self) -> Iterator[Batch]:
+        """Yield the images that were held out."""
+        images = range(len(self._test))
+        starts = range(0, len(images), EVALUATION_BATCH)
+        keys = _Lazily([(0, i, i) for i in images[at : at + EVALUATION_BATCH]] for at in starts)
+        yield from self._loaded(self._test, keys)
+
+    def _loaded(self, images: Decoded, keys: Iterable[list[Key]]) -> Iterator[Batch]:
+        loader = DataLoader(
+            images,
+            batch_sampler=keys,
+            num_workers=self._workers,
+            pin_memory=self._device.startswith("cuda"),
+            multiprocessing_context="fork" if self._workers else None,  # pixels in memory are shared, not copied
+            generator=torch.Generator(),  # its seeds are not used, and must not be drawn from those of the training
+        )
+        with _children_allowed():
+            for batch, labels in loader:
+                yield batch.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+
+
+Key = tuple[int, int, int]  # epoch, place in it, image
+
+
+class _Lazily(Iterable[list[Key]]):
+    """Keys of batches, made as they are asked for: those of a long training would fill the memory."""
+
+    def __init__(self, keys: Iterator[list[Key]]) -> None:
+        self._keys = keys
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return self._keys
+
+
+class Decoded(Dataset[Batch]):
+    """Images by epoch, place and index, each augmented by a seed of its own."""
+
+    def __init__(self, images: Images, transform: Transform, seed: int) -> None:
+        self._images, self._transform, self._seed = images, transform, seed
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, key: Key) -> Batch:
+        epoch, place, index = key
+        with drawn_with(seed_of(self._seed, IMAGES, epoch, place)):
+            image = self._transform(self._opened(index))
+        if self._images.pixels is not None:
+            image = image[: self._images.pixels.shape[1]]
+        return image, self._images.labels[index]
+
+    def _opened(self, index: int) -> Any:
+        from PIL import Image
+        from torchvision.transforms.functional import to_pil_image
+
+        if self._images.pixels is not None:
+            return to_pil_image(self._images.pixels[index]).convert("RGB")
+        path = self._images.paths[index]
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except (OSError, ValueError, SyntaxError) as error:  # of PIL
+            raise FileError(f"{path}: cannot be read as an image: {error}; replace it, or take it away") from None
+
+
+def usual_workers(device: str) -> int:
+    """Return how many workers decode: on a CPU one beside the network, on a GPU one for each other core, at most 8."""
+    if not device.startswith("cuda"):
+        return 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, min(MOST_WORKERS, cores - 1))
+
+
+@contextmanager
+def _children_allowed() -> Iterator[None]:
+    """Let this process have workers though it is one itself, which multiprocessing forbids its daemons.
+
+    They outlive no one: each looks every few seconds whether its parent is there. Until Python lets a daemon say so.
+    """
+    import multiprocessing
+
+    config: dict[str, Any] = multiprocessing.current_process()._config
+    daemon = config.get("daemon", False)
+    config["daemon"] = False
+    try:
+        yield
+    finally:
+        config["daemon"] = daemon
