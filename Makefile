@@ -7,7 +7,7 @@ BIN := .venv/bin
 PARALLEL := -n 2 --dist worksteal
 SYNC := $(UV) sync --locked --compile-bytecode --quiet
 
-.PHONY: sweep plot check test test-quick test-lowest lint bench gpu-report counters setup help
+.PHONY: sweep plot check accuracy-smoke test test-quick test-lowest lint bench gpu-report counters setup help
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -38,6 +38,10 @@ lint: setup ## style and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy --strict hvt_bench
+
+accuracy-smoke: setup ## train two small networks on digits, a minute: reports/run_accuracy.csv
+	$(BIN)/hvt-bench sweep sweeps/accuracy_smoke.yaml --out reports/run_accuracy.csv
+	$(BIN)/hvt-bench table reports/run_accuracy.csv --columns model,macs,top1,top1_spread,total_train_macs
 
 bench: setup ## speed and memory of hvt-bench itself
 	$(BIN)/python -m tests.benchmarks

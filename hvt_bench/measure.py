@@ -20,7 +20,8 @@ from typing import Any
 import torch
 
 from hvt_bench.environment import Environment
-from hvt_bench.errors import CountError, UnsupportedError
+from hvt_bench.errors import CountError, DivergedError, HvtBenchError, UnsupportedError
+from hvt_bench.metrics.accuracy import found_of, measure_accuracy
 from hvt_bench.metrics.complexity import count
 from hvt_bench.metrics.conditions import Witness
 from hvt_bench.metrics.estimate import estimate
@@ -30,6 +31,7 @@ from hvt_bench.metrics.passes import Passes, load_optimizer, use_precision
 from hvt_bench.metrics.stopwatch import Stopwatch, make_stopwatch
 from hvt_bench.point import Point
 from hvt_bench.row import Sample, Status
+from hvt_bench.training.checkpoints import Checkpoint, checkpoint_path
 
 USABLE_SHARE = 0.9  # of the memory that is free
 _NO_MEMORY = (  # of PyTorch, the C++ library, oneDNN, cuBLAS and cuDNN
@@ -50,6 +52,14 @@ class Visit:
     """How much address space a CPU point may take beyond what its process has; only for a process of its own."""
     attempt: int = 1
     """2 and more where the GPU was throttled in the visit before."""
+    checkpoints: Path | None = None
+    """Folder that keeps the state of a training after each epoch; nothing is kept if there is none."""
+
+    @property
+    def limit_s(self) -> float:
+        """Time limit in seconds."""
+        training = self.point.recipe if "accuracy" in self.metrics else None
+        return self.point.timeout_s + (3600 * training.max_hours if training else 0.0)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Apparatus:
     stopwatch: Callable[[str], Stopwatch] = make_stopwatch
     meter: Callable[[str], MemoryMeter] = MemoryMeter
     witness: Callable[[str, int], Witness] = Witness
+    train: Callable[[Point, int, Checkpoint | None], dict[str, Any]] = measure_accuracy
 
 
 def count_point(point: Point, metrics: tuple[str, ...] = ("complexity",), executed: bool = False) -> Sample:
@@ -108,18 +119,14 @@ def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:
         point.config.prepare()
         if point.mode == "train":
             load_optimizer()
-        meter = apparatus.meter(point.device)
-        stopwatch = apparatus.stopwatch(point.device)
-        passes = apparatus.passes(point)
-        compile_s = _compile(passes, stopwatch, cleanup) if point.compile else None
-        if "memory" in visit.metrics:
-            found["memory"] = meter.measure(passes.model, passes)
-        if "latency" in visit.metrics:
-            witness = apparatus.witness(point.device, point.num_threads)
-            seen: list[dict[str, Any]] = []
-            timed = measure_latency(passes, stopwatch, point, witness.start, lambda n: seen.append(witness.stop(n)))
-            found["latency"] = {**timed, "compile_s": compile_s}
-            found["conditions"] = seen[0]
+        if {"memory", "latency"} & {*visit.metrics}:
+            _measure_passes(visit, apparatus, found, cleanup)
+        if "accuracy" in visit.metrics:
+            try:
+                found["accuracy"] = apparatus.train(point, visit.round, _checkpoint(visit))
+            except DivergedError as error:
+                found["accuracy"] = found_of(error, visit.round)
+                raise
     return sample()
 
 
@@ -129,6 +136,38 @@ def measure_there(visit: Visit, measure: Callable[[Visit], Sample] = measure_rou
     with contextlib.suppress(Exception):  # a driver that fails has failed the round too, and the sample says how
         return sample.model_copy(update={"environment": Environment.measure(visit.point.device)})
     return sample
+
+
+def _measure_passes(visit: Visit, apparatus: Apparatus, found: dict[str, Any], cleanup: contextlib.ExitStack) -> None:
+    """Measure memory and time of passes of one network, which is gone afterwards."""
+    point = visit.point
+    meter = apparatus.meter(point.device)
+    stopwatch = apparatus.stopwatch(point.device)
+    passes = apparatus.passes(point)
+    compile_s = _compile(passes, stopwatch, cleanup) if point.compile else None
+    if "memory" in visit.metrics:
+        found["memory"] = meter.measure(passes.model, passes)
+    if "latency" in visit.metrics:
+        witness = apparatus.witness(point.device, point.num_threads)
+        seen: list[dict[str, Any]] = []
+        timed = measure_latency(passes, stopwatch, point, witness.start, lambda n: seen.append(witness.stop(n)))
+        found["latency"] = {**timed, "compile_s": compile_s}
+        found["conditions"] = seen[0]
+
+
+def _checkpoint(visit: Visit) -> Checkpoint | None:
+    """Return where the state of a training is kept, for this machine and these versions alone."""
+    if visit.checkpoints is None:
+        return None
+    point, here = visit.point, Environment.measure(visit.point.device)
+    identity = {
+        "point_id": point.point_id,
+        "seed": visit.round,
+        "device_name": here.device_name,
+        "torch_version": str(here.torch_version),
+        "hvt_bench_version": here.hvt_bench_version,
+    }
+    return Checkpoint(checkpoint_path(visit.checkpoints, point.point_id, visit.round), identity)
 
 
 def _compile(passes: Passes, stopwatch: Stopwatch, cleanup: contextlib.ExitStack) -> float:
@@ -189,7 +228,7 @@ def diagnose(failure: Exception, point: Point) -> tuple[Status, str]:
     if any(sign in text for sign in _NO_KERNEL):
         kernel = f"{point.attention} cannot run {point.model} in {point.dtype} on {point.device}"
         return "invalid", f"{kernel}: PyTorch finds no such kernel for its heads; take sdpa"
-    return "error", text if isinstance(failure, CountError) else f"{type(failure).__name__}: {text}"
+    return "error", text if isinstance(failure, HvtBenchError) else f"{type(failure).__name__}: {text}"
 
 
 def is_out_of_memory(failure: BaseException) -> bool:

@@ -13,6 +13,7 @@ from hvt_bench.point import ANY_GPU
 from hvt_bench.table import Run, journal_line, read_journal, read_table
 
 JOURNAL = ".journal.jsonl"
+CHECKPOINTS = ".checkpoints"
 
 
 def journal_of(path: Path) -> Path:
@@ -30,6 +31,11 @@ def slurm_of(path: Path) -> Path:
     return path.with_suffix(".slurm")
 
 
+def checkpoints_of(path: Path) -> Path:
+    """Return where trainings keep their state: `run.csv` has the folder `run.checkpoints`."""
+    return path.with_suffix(CHECKPOINTS)
+
+
 def check_writable(path: Path) -> None:
     """Raise FileError if no file can be written at `path` or beside it; leaves nothing behind."""
     for file in (path, journal_of(path), log_of(path)):
@@ -45,24 +51,25 @@ def make_way(
     """
     for torn in path.parent.glob(f".{path.name}.*.tmp"):
         torn.unlink(missing_ok=True)
-    journal_path, jobs = journal_of(path), slurm_of(path)
+    journal_path, jobs, states = journal_of(path), slurm_of(path), checkpoints_of(path)
     earlier = read_journal(journal_path)
     if earlier is not None and path.exists():
         read_table(path)  # refuses a file that is not ours, whatever stands beside it
     if earlier is None:
         if not path.exists() and not jobs.exists():
-            return None, (), ""
+            return None, _move_aside([states], "orphaned", utc_now()), ""
         rows = read_table(path) if path.exists() else ()
         name = str(rows[0]["sweep"]) if rows else "empty"
         return (
             None,
-            _move_aside([path, jobs], name, utc_now()),
+            _move_aside([path, jobs, states], name, utc_now()),
             f"{journal_path.name}, which would be gone on with, is missing",
         )
     reason = _reason_to_part(earlier, sweep, environments, fresh)
     if not reason:
         return earlier, (), ""
-    return None, _move_aside([path, journal_path, log_of(path), jobs], earlier.sweep, earlier.started_at), reason
+    files = [path, journal_path, log_of(path), jobs, states]
+    return None, _move_aside(files, earlier.sweep, earlier.started_at), reason
 
 
 def _reason_to_part(earlier: Run, sweep: str, environments: dict[str, Environment], fresh: bool) -> str:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from hvt_bench.costs import Costs
 from hvt_bench.measure import Visit, utc_now
-from hvt_bench.plan import wants_another_attempt
+from hvt_bench.plan import fails_alone, still_to_measure, wants_another_attempt
 from hvt_bench.point import Point
 from hvt_bench.row import Sample
 
@@ -55,10 +55,11 @@ class Pending(Iterator[Visit]):
         self._costs.drop(visit.point)
         if sample.status == "ok":
             self._costs.learn(visit.point, sample.seconds)
-        if sample.status != "ok" and visit.attempt == 1:
+        if sample.status != "ok" and visit.attempt == 1 and not fails_alone(sample):
             self._failed.add(sample.point_id)
         elif wants_another_attempt(sample):
-            self._queue.append(replace(visit, attempt=visit.attempt + 1))
+            metrics = still_to_measure(visit.metrics, sample)
+            self._queue.append(replace(visit, attempt=visit.attempt + 1, metrics=metrics))
             self._costs.add(visit.point)
         if sample.status == "oom" and self._too_large is not None:
             self._too_large.add(visit.point)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 from hvt_bench.measure import Visit
+from hvt_bench.metrics.accuracy import diverged
 from hvt_bench.metrics.conditions import throttled
 from hvt_bench.point import Point
 from hvt_bench.row import Sample
@@ -22,12 +24,28 @@ def wants_another_attempt(sample: Sample) -> bool:
     return sample.status == "ok" and seen is not None and throttled(seen) and sample.attempt < MAX_ATTEMPTS
 
 
+def fails_alone(sample: Sample) -> bool:
+    """Say whether a round failed in a way that says nothing of the other rounds of its point: a seed that diverged."""
+    return sample.status != "ok" and diverged(sample.values)
+
+
+def still_to_measure(metrics: Sequence[str], known: Sample | None) -> tuple[str, ...]:
+    """Return what a visit to a round measures: a training that is done is not done again beside another metric."""
+    trained = known is not None and known.status == "ok" and "accuracy" in known.values
+    return tuple(metric for metric in metrics if not (trained and metric == "accuracy"))
+
+
 _BY_SHAPES = {"complexity": "complexity", "memory": "estimate"}
 """What is found without running a network, by the metric that asks for it."""
 
 
 def plan_visits(
-    sweep: Sweep, run: Run, retry: Sequence[str], seed: int, memory_limit_mib: float | None
+    sweep: Sweep,
+    run: Run,
+    retry: Sequence[str],
+    seed: int,
+    memory_limit_mib: float | None,
+    checkpoints: Path | None = None,
 ) -> tuple[list[Point], list[Visit]]:
     """Return the points to count and the rounds to measure, in the order of measuring."""
     timed = tuple(metric for metric in sweep.metrics if metric != "complexity")
@@ -38,7 +56,8 @@ def plan_visits(
     for point in sweep.points:
         found = found_earlier.get(point.point_id, {})
         failed = [number for number, sample in found.items() if sample.status != "ok"]
-        if any(found[number].status not in retry for number in failed):
+        given_up = {number for number in failed if found[number].status not in retry}
+        if any(not fails_alone(found[number]) for number in given_up):
             continue
         counted = found.get(None)
         if any(counted is None or counted.status != "ok" or name not in counted.values for name in by_shapes):
@@ -46,7 +65,7 @@ def plan_visits(
         asked = {*range(point.rounds), *(number for number in failed if number is not None)} if timed else set()
         missing[point.point_id] = {
             number
-            for number in asked
+            for number in asked - given_up
             if number not in found
             or number in failed
             or any(metric not in found[number].values for metric in timed)
@@ -64,5 +83,6 @@ def plan_visits(
                 if number in missing[point.point_id]:
                     known = found_earlier.get(point.point_id, {}).get(number)
                     attempt = known.attempt + 1 if known is not None and wants_another_attempt(known) else 1
-                    visits.append(Visit(point, number, timed, memory_limit_mib, attempt))
+                    metrics = still_to_measure(timed, known)
+                    visits.append(Visit(point, number, metrics, memory_limit_mib, attempt, checkpoints))
     return to_count, visits

@@ -15,6 +15,8 @@ from hvt_bench.errors import ConfigError, ProtocolError
 from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.models.config import Attention, ModelConfig
 from hvt_bench.records import Column, Record, columns_of
+from hvt_bench.training.data import Data, check_fits
+from hvt_bench.training.recipes import TrainingRecipe
 
 SWEEPABLE = (
     "device", "dtype", "batch_size", "max_batch", "mode", "attention", "compile", "checkpointing", "num_threads",
@@ -109,6 +111,9 @@ class Point(Protocol):
         None
     )
     config: SerializeAsAny[ModelConfig]
+    data: Data | None = None
+    """What it is trained and evaluated on, where accuracy is measured; and `recipe`, how."""
+    recipe: TrainingRecipe | None = None
 
     @cached_property
     def point_id(self) -> str:
@@ -116,12 +121,14 @@ class Point(Protocol):
 
         Of a checkpoint it knows the name and not the content: weights change neither cost, nor time, nor memory.
         """
-        left_out = {"axis", "rounds", "timeout_s"} | ({"batch_size"} if self.max_batch else set())
+        left_out = {"axis", "rounds", "timeout_s", "data", "recipe"} | ({"batch_size"} if self.max_batch else set())
         asked = self.model_dump(mode="json", exclude=left_out)
         if self.device == ANY_GPU:
             asked["device"] = f"{ANY_GPU}:0"  # the same point, whether one GPU may take it or several
         if self.config.checkpoint is None:
             del asked["config"]["checkpoint"]  # runs of hvt-bench 0.2 know their points by ids without it
+        if self.data is not None and self.recipe is not None:  # else as before there were any
+            asked |= {"data": self.data.identity, "recipe": self.recipe.identity}
         return _short_hash(asked | {"family": self.config.family})
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
@@ -155,9 +162,29 @@ class Point(Protocol):
             sentence = f"{self.attention} takes no {self.dtype} on {kind}; take {' or '.join(formats[kind])}"
             raise ProtocolError(sentence, "dtype")
 
+        if self.data is not None:
+            self._check_training(self.data)
+
+    def _check_training(self, data: Data) -> None:
+        """Raise ProtocolError where the network cannot be trained on `data`, or not like this."""
+        if self.dtype in ("float16", "bfloat16"):
+            raise ProtocolError(
+                f"accuracy is that of float32 weights, and {self.dtype} rounds them after each step; take "
+                f"amp_{self.dtype}",
+                "dtype",
+            )
+        if self.compile:
+            raise ProtocolError("accuracy is not trained compiled; leave compile out, or accuracy", "compile")
+        try:
+            check_fits(self.config, data)
+        except ConfigError as error:
+            raise ProtocolError(str(error), "data") from None
+
     def columns(self) -> dict[str, Any]:
         """Return the part of a row that is known before anything is measured."""
         own = {name: getattr(self, name) for name in columns_of(Point)}
+        if self.data is not None and self.recipe is not None:
+            own |= {"data": str(self.data), "recipe": str(self.recipe)}
         config = self.config.columns(self.model, CONFIG_COLUMNS)
         return {"point_id": self.point_id, "family": self.config.family, **config, **own}
 

@@ -163,6 +163,9 @@ def _clock(seconds: float) -> str:
 def _finding(sample: Sample) -> str:
     if sample.status != "ok":
         return f"{sample.status}: {sample.error}"
+    if "accuracy" in sample.values:
+        found = sample.values["accuracy"]
+        return f"{found['top1']:.2f} % right after {plural(found['epochs_done'], 'epoch')}, {found['train_s']:.0f} s"
     if "latency" in sample.values:
         passes = sorted(sample.values["latency"]["pass_ms"])
         return f"{passes[len(passes) // 2]:.3g} ms"

@@ -61,6 +61,13 @@ COLUMNS: dict[str, Column] = {
     **columns_of(FINDINGS["estimate"]),
     "alloc_retries": _ALLOC_RETRIES,
     **columns_of(FINDINGS["conditions"]),
+    **columns_of(METRICS["accuracy"]),
+    "data": Column(
+        "what was trained and evaluated on: `subset` training images, and the published test images, or, with "
+        "`val_fraction` and of digits, images held out of the training ones",
+        label="data",
+    ),
+    "recipe": Column("how it was trained: a recipe, and what was changed of it", label="recipe"),
     "ran_on": Column("GPUs that took its rounds, of those given by `--devices`", label="ran on", many=True),
     **_ENVIRONMENT_TO_CPU,
     "num_threads": _NUM_THREADS,

@@ -22,13 +22,14 @@ from hvt_bench.executors.base import Executor, Queue
 from hvt_bench.largest import largest_batch
 from hvt_bench.log import Log
 from hvt_bench.measure import Visit, estimate_point, measure_round, measure_there, utc_now
-from hvt_bench.output import check_writable, journal_of, keep_aside, log_of, make_way, rescue
+from hvt_bench.output import check_writable, checkpoints_of, journal_of, keep_aside, log_of, make_way, rescue
 from hvt_bench.pending import Pending, TooLarge
 from hvt_bench.plan import plan_visits
 from hvt_bench.point import ANY_GPU, Point
 from hvt_bench.row import Sample, Status
 from hvt_bench.sweep import Sweep
 from hvt_bench.table import Journal, Run, held, in_turn, write_table
+from hvt_bench.training.checkpoints import forget
 from hvt_bench.visits import key_of, visited
 
 WRITE_EVERY_S = 5.0
@@ -116,7 +117,7 @@ def run_sweep(
         try:
             journal.append("run", [start])
             _enter_cells(sweep, run, journal, retry)
-            to_count, visits = plan_visits(sweep, run, retry, seed, memory_limit_mib)
+            to_count, visits = plan_visits(sweep, run, retry, seed, memory_limit_mib, checkpoints_of(path))
             todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
             done = len(sweep.points) - len(todo)
             yield Started(len(sweep.points), done, len(sweep.invalid), len(visits), moved, reason)
@@ -297,6 +298,8 @@ def _measure(
     for visit, sample in pending.results(visited(executor, measure, pending, log=log)):
         pending.ended(visit, sample)
         _keep(sample, run, journal)
+        if "accuracy" in visit.metrics and sample.status == "ok" and visit.checkpoints is not None:
+            forget(visit.checkpoints, sample.point_id, visit.round)
         writer.write_if_due()
         left = pending.seconds_left / max(1, len(executor.places))
         yield Measured(visit.point, sample, pending.rounds_left, left)

@@ -7,11 +7,11 @@ import json
 import math
 import random
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -26,13 +26,18 @@ from hvt_bench.models.config import ModelConfig
 from hvt_bench.outside import OutsideCode, variations
 from hvt_bench.point import MIN_TIME_S, SWEEPABLE, InvalidCell, Point, Protocol
 from hvt_bench.records import Record, explain
+from hvt_bench.training.data import DEFAULT as DEFAULT_DATA
+from hvt_bench.training.data import Data, parse_data
+from hvt_bench.training.recipes import DEFAULT as DEFAULT_RECIPE
+from hvt_bench.training.recipes import TrainingRecipe, parse_recipe
 from hvt_bench.yaml_file import Place, YamlFile, load_yaml
 
 MAX_CELLS = 100_000
 CAP = 2.0  # times min_time_s is the usual max_time_s
 
 Cell = Point | InvalidCell
-Metric = Literal["complexity", "memory", "latency"]
+Parsed = TypeVar("Parsed", bound=Record)
+Metric = Literal["complexity", "memory", "latency", "accuracy"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,8 @@ class SweepFile(Record):
     measure: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("complexity", "memory", "latency")
     protocol: dict[str, Any] = Field(default_factory=dict)
     slurm: dict[str, Any] = Field(default_factory=dict)
+    data: dict[str, Any] | None = None
+    recipe: str | dict[str, Any] | None = None
 
 
 def load_sweep(
@@ -107,7 +114,7 @@ def load_sweep(
         raise file.error((kind, "device"), "the file compares devices; leave --device out, or this line")
     settled = _settle(file, ("protocol",), asked.protocol | ({"device": device} if device else {}), nodes)
     _check_axes(file, asked, models, settled, outside, nodes)
-    found = _cells(file, asked, models, settled, outside, nodes)
+    found = _cells(file, asked, models, settled, _training(file, asked), outside, nodes)
     cells: dict[str, Cell] = {}
     for cell in found:
         cells.setdefault(cell.point_id, cell)
@@ -168,6 +175,30 @@ def _check_dictionaries(file: YamlFile, asked: SweepFile) -> None:
     for key in asked.protocol:
         if key not in Protocol.model_fields:
             raise file.error(("protocol", key), unknown("key", key, Protocol.model_fields))
+
+
+def _training(file: YamlFile, asked: SweepFile) -> dict[str, Any]:
+    """Return the fields of a point that say what it is trained on, and how; none where nothing is trained."""
+    if "accuracy" not in asked.measure:
+        for key in ("data", "recipe"):
+            if getattr(asked, key) is not None:
+                raise file.error((key,), f"{key} is for accuracy, which is not measured; add accuracy to measure")
+        return {}
+    data, recipe = asked.data or {"name": DEFAULT_DATA}, asked.recipe or DEFAULT_RECIPE
+    return {
+        "data": _parsed(file, "data", Data, partial(parse_data, data)),
+        "recipe": _parsed(file, "recipe", TrainingRecipe, partial(parse_recipe, recipe)),
+    }
+
+
+def _parsed(file: YamlFile, key: str, kind: type[Parsed], parse: Callable[[], Parsed]) -> Parsed:
+    """Return what a section of the file gives; a mistake is at its line, or, where it is left out, at `measure`."""
+    try:
+        return parse()
+    except ValidationError as error:
+        raise _first_error(file, error, kind.model_fields, (key,)) from None
+    except RequestError as error:
+        raise file.error((key,) if key in file.data else ("measure",), str(error)) from None
 
 
 def _parse_models(file: YamlFile, asked: SweepFile) -> dict[str, ModelConfig]:
@@ -301,6 +332,7 @@ def _cells(
     asked: SweepFile,
     models: Mapping[str, ModelConfig],
     protocol: dict[str, Any],
+    training: Mapping[str, Any],
     outside: OutsideCode,
     nodes: SlurmSection | None,
 ) -> list[Cell]:
@@ -312,7 +344,9 @@ def _cells(
     for name, config in models.items():
         places = list(_places(asked, config, outside))
         outside.ask(variations(config, (_built(changes) for changes, _ in places)))
-        cells += [_cell(file, name, config, protocol, changes, axis, outside, nodes) for changes, axis in places]
+        cells += [
+            _cell(file, name, config, protocol, training, changes, axis, outside, nodes) for changes, axis in places
+        ]
     return cells
 
 
@@ -343,6 +377,7 @@ def _cell(
     name: str,
     config: ModelConfig,
     protocol: dict[str, Any],
+    training: Mapping[str, Any],
     changes: dict[str, Any],
     axis: str | None,
     outside: OutsideCode,
@@ -356,7 +391,7 @@ def _cell(
     except ConfigError as error:
         known |= config.columns(name, CONFIG_COLUMNS) | _built(changes)
         return InvalidCell(model=name, axis=axis, asked=known, reason=str(error))
-    point = Point(model=name, axis=axis, config=changed, **settle_attention(settled, changed))
+    point = Point(model=name, axis=axis, config=changed, **settle_attention(settled, changed), **training)
     try:
         outside.check(changed)
         point.check()

@@ -25,7 +25,7 @@ def visited(
 ) -> Iterator[tuple[Work, Sample]]:
     """Yield what workers found; where none came back, a sample that says how it ended."""
     key = key or key_of
-    for outcome in executor.map(function, works, key, lambda work: _point_and_round(work)[0].timeout_s):
+    for outcome in executor.map(function, works, key, _limit_s):
         sample = outcome.value or _lost(outcome)
         if outcome.place:
             sample = sample.model_copy(update={"ran_on": outcome.place})
@@ -39,6 +39,10 @@ def key_of(work: Point | Visit) -> str:
     if isinstance(work, Visit):
         return f"{work.point.point_id}.{work.round}.{work.attempt}"
     return f"{work.point_id}.{work.batch_size}.count"
+
+
+def _limit_s(work: Point | Visit) -> float:
+    return work.limit_s if isinstance(work, Visit) else work.timeout_s
 
 
 def _point_and_round(work: Point | Visit) -> tuple[Point, int | None]:

@@ -17,7 +17,7 @@ import pytest
 from hvt_bench.cli import main
 from hvt_bench.metrics.stopwatch import Stopwatch
 from hvt_bench.row import COLUMNS
-from hvt_bench.table import read_table, write_table
+from hvt_bench.table import read_journal, read_table, write_table
 from tests.conftest import describe, fake_measure
 from tests.outside_networks import PICKS
 from tests.rows import row as measured_row
@@ -882,6 +882,36 @@ def test_a_killed_sweep_goes_on(tmp_path, how):
     to_go = int(second.stdout.splitlines()[0].split(" in ")[1].split()[0])
     assert 1 <= to_go <= 3
     assert [row["rounds"] for row in read_table(tmp_path / "reports" / "run.csv")] == [2, 2, None]
+
+
+@pytest.mark.slow
+def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path, repository):
+    """The sweep of README's accuracy, shorter: killed after an epoch, and never; test_loop has more interruptions."""
+    text = (repository / "sweeps" / "accuracy_smoke.yaml").read_text()
+    short = text.replace("epochs: 12", "epochs: 3").replace("rounds: 2", "rounds: 1")
+    assert short.count("epochs: 3") == short.count("rounds: 1") == 1
+    for folder in ("whole", "killed"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "s.yaml").write_text(short)
+    assert hvt_bench("sweep", "s.yaml", cwd=tmp_path / "whole").returncode == 0
+    states = tmp_path / "killed" / "reports" / "run.checkpoints"
+    command = [sys.executable, "-m", "hvt_bench", "sweep", "s.yaml"]
+    with subprocess.Popen(command, cwd=tmp_path / "killed", stdout=subprocess.DEVNULL) as sweep:
+        while sweep.poll() is None and not list(states.glob("*.pt")):
+            time.sleep(0.02)
+        sweep.kill()
+    assert hvt_bench("sweep", "s.yaml", cwd=tmp_path / "killed").returncode == 0
+    assert not states.exists()
+    one, other = (read_journal(tmp_path / folder / "reports" / "run.journal.jsonl") for folder in ("whole", "killed"))
+    assert _trained(one) == _trained(other)
+    assert len(_trained(one)) == 2
+    assert all(row["top1"] > 20 for row in read_table(tmp_path / "killed" / "reports" / "run.csv"))
+
+
+def _trained(run):
+    """What each training came to, but for the time that it took."""
+    found = {key: sample.values.get("accuracy") for key, sample in run.samples.items() if key[1] is not None}
+    return {key: {k: v for k, v in values.items() if k not in ("train_s", "wait_s")} for key, values in found.items()}
 
 
 @pytest.mark.slow

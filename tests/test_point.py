@@ -3,8 +3,11 @@ import pickle
 import pytest
 from pydantic import ValidationError
 
+from hvt_bench.errors import ProtocolError
 from hvt_bench.models import parse_model
 from hvt_bench.point import InvalidCell, Point
+from hvt_bench.training.data import Data
+from hvt_bench.training.recipes import RECIPES
 
 
 def point(**changes):
@@ -55,6 +58,56 @@ def test_the_id_of_a_largest_batch_does_not_change_when_it_is_found():
 
 def test_the_id_is_the_same_on_every_machine_and_day():
     assert point().point_id == "bac2f486cb5e"
+
+
+TRAINED = {"data": Data(name="fashion_mnist"), "recipe": RECIPES["small"]}
+
+
+def test_the_id_knows_data_and_recipe_where_something_is_trained():
+    trained = point(**TRAINED)
+    others = [
+        point(),
+        point(**(TRAINED | {"data": Data(name="digits")})),
+        point(**(TRAINED | {"data": Data(name="fashion_mnist", subset=9)})),
+        point(**(TRAINED | {"data": Data(name="imagefolder", path="a")})),
+        point(**(TRAINED | {"data": Data(name="imagefolder", path="b")})),
+        point(**(TRAINED | {"recipe": RECIPES["deit"]})),
+        point(**(TRAINED | {"recipe": RECIPES["small"].model_copy(update={"epochs": 9})})),
+    ]
+    assert len({p.point_id for p in (trained, *others)}) == 8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": Data(name="fashion_mnist", path="elsewhere")},  # files with a published checksum
+        {"data": Data(name="fashion_mnist", workers=3)},
+        {"recipe": RECIPES["small"].model_copy(update={"max_hours": 1.0})},
+    ],
+)
+def test_the_id_ignores_what_changes_no_training(changes):
+    assert point(**(TRAINED | changes)).point_id == point(**TRAINED).point_id
+
+
+def test_a_row_says_data_and_recipe_only_where_something_is_trained():
+    assert {"data", "recipe"} & point().columns().keys() == set()
+    columns = point(**TRAINED).columns()
+    assert (columns["data"], columns["recipe"]) == ("fashion_mnist", "small")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "sentence"),
+    [
+        ({"dtype": "bfloat16"}, "dtype", "take amp_bfloat16"),
+        ({"compile": True}, "compile", "leave compile out, or accuracy"),
+    ],
+)
+def test_what_cannot_be_trained_like_this_is_refused(changes, key, sentence):
+    fits = parse_model("hvt:img_size=28,patch_size=4,in_chans=1,num_classes=10")
+    point(config=fits, **TRAINED).check()
+    with pytest.raises(ProtocolError, match=sentence) as caught:
+        point(config=fits, **(TRAINED | changes)).check()
+    assert caught.value.key == key
 
 
 def test_the_id_tells_families_with_equal_fields_apart():

@@ -35,6 +35,7 @@ def test_lines_without_a_terminal():
         Measured(point(), sample(0, latency={"pass_ms": [3.0, 12.345, 99.0]}), 2, 65.4),
         Measured(point(axis=None), sample(1, memory={"peak_memory_mib": 123.4}), 1, 3723.0),
         Measured(point(), sample(2, "oom", "no room"), 0),
+        Measured(point(), sample(2, accuracy={"top1": 82.345, "epochs_done": 8, "train_s": 99.6}), 0),
         Finished(Path("run.csv"), ("row",)),
     )
     assert lines == [
@@ -43,6 +44,7 @@ def test_lines_without_a_terminal():
         "[1/3] hvt_s_1 depth=12: 12.3 ms; 1:05 left",
         "[2/3] hvt_s_1: 123 MiB; 1:02:03 left",
         "[3/3] hvt_s_1 depth=12: oom: no room; 1 failed",
+        "[3/3] hvt_s_1 depth=12: 82.34 % right after 8 epochs, 100 s; 1 failed",
     ]
     assert progress.rows == ("row",)
 

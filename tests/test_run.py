@@ -28,9 +28,13 @@ from hvt_bench.models import parse_model
 from hvt_bench.output import journal_of
 from hvt_bench.plan import WINDOW
 from hvt_bench.point import Point
+from hvt_bench.row import Sample
 from hvt_bench.run import run_sweep
 from hvt_bench.sweep import Sweep
 from hvt_bench.table import read_journal, read_table
+from hvt_bench.training.checkpoints import checkpoint_path
+from hvt_bench.training.data import Data
+from hvt_bench.training.recipes import RECIPES
 from tests.conftest import ENVIRONMENT, describe, fake_measure
 
 
@@ -1063,3 +1067,103 @@ def test_the_jobs_of_a_run_are_moved_aside_with_it(path):
     path.unlink()
     journal_of(path).unlink()
     assert [file.suffix for file in go(make_sweep(), path)[0].moved] == [".slurm"]
+
+
+# --- trainings ------------------------------------------------------------------------------------------------------
+
+
+def training_sweep(depths=(2, 4), metrics=("accuracy",), rounds=3):
+    return make_sweep(depths, metrics=metrics, rounds=rounds, data=Data(name="digits"), recipe=RECIPES["small"])
+
+
+def fake_training(visit, **changes):
+    found = {"seed": visit.round, "top1": 80.0 + visit.round, "top5": 99.0, "losses": [1.0], "epochs_done": 8}
+    found |= {"train_s": 2.0, "wait_s": 0.0, "total_train_macs": 5}
+    values = {"accuracy": found} if "accuracy" in visit.metrics else {}
+    if "latency" in visit.metrics:
+        values["latency"] = {"pass_ms": [1.0], "block_img_s": [100.0]}
+    fields = {"point_id": visit.point.point_id, "round": visit.round, "attempt": visit.attempt, "values": values}
+    return Sample(**(fields | {"started_at": "2026-01-31T12:00:00Z", "seconds": 1.0} | changes))
+
+
+def diverging(depth, number):
+    """Rounds of which one diverges."""
+
+    def measure(visit):
+        if (visit.point.config.depth, visit.round) != (depth, number):
+            return fake_training(visit)
+        lost = {"accuracy": {"seed": number, "diverged": True, "epochs_done": 1}}
+        return fake_training(visit, status="error", error="the loss became nan", values=lost)
+
+    return measure
+
+
+def test_a_row_holds_the_seeds_of_a_training(path):
+    go(training_sweep(), path, fake_training)
+    rows = read_table(path)
+    seen = [(row["top1"], row["top1_rounds"], row["top1_spread"]) for row in rows]
+    assert seen == [(81.0, (80.0, 81.0, 82.0), 1.0)] * 2
+    assert (rows[0]["data"], rows[0]["recipe"], rows[0]["epochs_done"]) == ("digits", "small", 8)
+
+
+def test_a_seed_that_diverged_leaves_the_others_alone(path):
+    events = go(training_sweep(), path, diverging(2, 0))
+    assert sorted(visits_of(events)) == [
+        (2, 0, "error"), (2, 1, "ok"), (2, 2, "ok"), (4, 0, "ok"), (4, 1, "ok"), (4, 2, "ok")
+    ]  # fmt: skip
+    (row, _) = read_table(path)
+    assert (row["status"], row["error"], row["top1_rounds"]) == ("error", "the loss became nan", (81.0, 82.0))
+
+
+@pytest.mark.parametrize(("retry", "again"), [((), []), (("error",), [(2, 0, "ok")])])
+def test_a_seed_that_diverged_is_trained_again_only_if_asked(path, retry, again):
+    go(training_sweep(), path, diverging(2, 0))
+    assert visits_of(go(training_sweep(), path, fake_training, retry=retry)) == again
+
+
+def test_a_stopped_sweep_goes_on_with_the_other_seeds_of_one_that_diverged(path):
+    events = run_sweep(training_sweep(), make_executor("inline"), path, diverging(2, 0), describe=describe)
+    for event in events:
+        if isinstance(event, Measured) and event.sample.status == "error":
+            events.close()
+    left = visits_of(go(training_sweep(), path, diverging(2, 0)))
+    assert {(2, 1, "ok"), (2, 2, "ok")} <= set(left)
+    assert (2, 0, "error") not in left
+
+
+def test_a_training_is_not_done_again_beside_another_metric(path):
+    go(training_sweep(), path, fake_training)
+    seen = []
+    both = training_sweep(metrics=("latency", "accuracy"))
+    go(both, path, lambda visit: seen.append(visit.metrics) or fake_training(visit))
+    assert seen == [("latency",)] * 6
+    assert all(row["top1"] == 81.0 and row["latency_ms"] == 1.0 for row in read_table(path))
+
+
+def test_the_state_of_a_training_is_kept_until_its_sample_is(path):
+    kept = []
+
+    def measure(visit):
+        kept.append(visit.checkpoints)
+        visit.checkpoints.mkdir(exist_ok=True)
+        checkpoint_path(visit.checkpoints, visit.point.point_id, visit.round).touch()
+        return fake_training(visit, **({"status": "oom", "error": "no room"} if visit.round == 1 else {}))
+
+    go(training_sweep(depths=(2,)), path, measure)
+    assert set(kept) == {path.with_name("run.checkpoints")}
+    assert [file.name[-5:] for file in kept[0].iterdir()] == [".1.pt"]
+
+
+def test_a_fresh_sweep_does_not_go_on_from_old_states(path):
+    go(training_sweep(), path, fake_training)
+    (path.parent / "run.checkpoints").mkdir()
+    (path.parent / "run.checkpoints" / "a.0.pt").touch()
+    (started, *_) = go(training_sweep(), path, fake_training, fresh=True)
+    assert [moved.suffix for moved in started.moved] == [".csv", ".jsonl", ".checkpoints"]
+    assert not (path.parent / "run.checkpoints").exists()
+
+
+def test_states_without_a_journal_are_moved_aside(path):
+    (path.parent / "run.checkpoints").mkdir()
+    (started, *_) = go(training_sweep(), path, fake_training)
+    assert [moved.name.split(".")[1] for moved in started.moved] == ["orphaned"]

@@ -168,7 +168,7 @@ HEAD = "name: x\nmodels: [hvt_s_1]\nprotocol: {device: cpu}\n"
         (
             HEAD + "measure: [speed]\n",
             4,
-            "measure: 'speed' does not fit: should be 'complexity', 'memory' or 'latency'",
+            "measure: 'speed' does not fit: should be 'complexity', 'memory', 'latency' or 'accuracy'",
         ),
         ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  dtpye: x\n", 4, "unknown key 'dtpye'; did you mean 'dtype'?"),
         ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  device: tpu\n", 4, "unknown device 'tpu'; known: auto, cpu, cuda"),
@@ -389,3 +389,69 @@ def test_attention_is_the_fused_one_where_the_network_has_it(load, monkeypatch):
     sweep = load(text % ", attention: sdpa")
     assert [(cell.model, cell.reason) for cell in sweep.invalid] == [("hvt_ti_1", "weights are mixed: take eager")]
     assert len(sweep.points) == 3
+
+
+# --- what is trained --------------------------------------------------------------------------------------------------
+
+TRAINED = """\
+name: trained
+models:
+  - {name: fits, family: hvt, img_size: 8, patch_size: 2, in_chans: 1, num_classes: 10, embed_dim: 64, depth: 2}
+axes: {img_size: [16]}
+measure: [accuracy, complexity]
+data: {name: digits, subset: 500}
+recipe: {name: small, epochs: 4}
+protocol: {device: cpu}
+"""
+
+
+def test_data_and_recipe_are_those_of_every_point(load):
+    sweep = load(TRAINED)
+    assert sweep.metrics == ("complexity", "accuracy")
+    (point,) = sweep.points
+    assert (str(point.data), str(point.recipe)) == ("digits:subset=500", "small:epochs=4")
+
+
+def test_a_network_that_the_images_do_not_fit_is_an_invalid_cell(load):
+    (cell,) = load(TRAINED).invalid
+    assert cell.reason == (
+        "images of digits are 8 px here, the network takes 16: give img_size: 8 to the network, "
+        "or img_size: 16 under data"
+    )
+    assert (cell.asked["img_size"], cell.asked["data"]) == (16, "digits:subset=500")
+
+
+def test_digits_and_the_small_recipe_are_the_default(load):
+    (point,) = load("\n".join(line for line in TRAINED.splitlines() if line[:4] not in ("data", "reci"))).points
+    assert (str(point.data), str(point.recipe)) == ("digits", "small")
+
+
+def test_a_sweep_that_trains_nothing_has_points_as_before(load):
+    kept = [line for line in TRAINED.splitlines() if line[:4] not in ("data", "reci", "axes")]
+    (point,) = load("\n".join(kept).replace("[accuracy, complexity]", "[complexity]")).points
+    assert (point.data, point.recipe) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "sentence"),
+    [
+        ("name: digits, subset: 500", "name: digit", 6, "unknown data set 'digit'; did you mean 'digits'?"),
+        ("subset: 500", "subst: 500", 6, "unknown key 'subst'; did you mean 'subset'?"),
+        ("subset: 500", "subset: 2000", 6, "subset 2,000 is more than the 1,438 training images of digits"),
+        ("name: digits, subset: 500", "subset: 500", 6, "'name' is missing"),
+        ("name: digits", "name: fashion_mnist, path: /nowhere", 6, "/nowhere: there is no train-images"),
+        ("epochs: 4", "epochs: four", 7, "epochs: 'four' does not fit: should be a whole number"),
+        ("epochs: 4", "lr: 4", 7, "unknown key 'lr'; known: batch_size, "),
+        ("name: small", "name: smal", 7, "unknown recipe 'smal'; did you mean 'small'?"),
+        ("epochs: 4", "epochs: 4, warmup_epochs: 4", 7, "warmup_epochs 4 leaves none of 4 epochs"),
+        ("[accuracy, complexity]", "[complexity]", 6, "data is for accuracy, which is not measured"),
+        ("protocol: {device: cpu}", "protocol: {device: cpu, dtype: float16}", 8, "take amp_float16"),
+        ("num_classes: 10", "num_classes: 7", 2, "measured: digits has 10 classes, the network 7: give"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_data_or_recipe_is_at_its_line(load, old, new, line, sentence):
+    assert old in TRAINED
+    with pytest.raises(FileError) as caught:
+        load(TRAINED.replace(old, new).replace("axes: {img_size: [16]}", "axes: {}"))
+    assert f"sweep.yaml:{line}: " in str(caught.value)
+    assert sentence in str(caught.value)

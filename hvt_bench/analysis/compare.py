@@ -16,7 +16,15 @@ from hvt_bench.records import columns_of
 from hvt_bench.row import Row, Value, csv_text
 
 _MACHINE = ("device", "num_threads")  # can be swept, and belong to the machine all the same
-WHAT = ("model", "family", *CONFIG_COLUMNS, "model_kwargs", *(name for name in SWEEPABLE if name not in _MACHINE))
+WHAT = (
+    "model",
+    "family",
+    *CONFIG_COLUMNS,
+    "model_kwargs",
+    *(name for name in SWEEPABLE if name not in _MACHINE),
+    "data",
+    "recipe",
+)
 """What is measured: points alike in these, on one kind of device, are the same point."""
 
 HOW = tuple(name for name in columns_of(Point) if name not in (*WHAT, "axis"))

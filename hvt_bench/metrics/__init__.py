@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hvt_bench.metrics.accuracy import Accuracy
 from hvt_bench.metrics.base import Metric
 from hvt_bench.metrics.complexity import Complexity
 from hvt_bench.metrics.conditions import Conditions
@@ -13,6 +14,7 @@ METRICS: dict[str, type[Metric]] = {
     "complexity": Complexity,
     "memory": Memory,
     "latency": Latency,
+    "accuracy": Accuracy,
 }
 
 FINDINGS: dict[str, type[Metric]] = METRICS | {"conditions": Conditions, "estimate": Estimate}
