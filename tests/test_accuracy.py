@@ -122,3 +122,5 @@ def test_a_training_has_a_time_limit_of_its_own():
     limit_s = 3600 * RECIPE.max_hours
     assert Visit(point(), 0, ("accuracy",)).limit_s == point().timeout_s + limit_s
     assert Visit(point(), 0, ("latency",)).limit_s == point().timeout_s
+    longest = Visit(point(recipe=RECIPES["deit"], timeout_s=86_400.0), 0, ("accuracy",)).limit_s
+    assert longest * 1000 < 2**31  # for which poll can wait

@@ -4,7 +4,7 @@ import pytest
 import torch
 from PIL import Image
 
-from hvt_bench.errors import FileError, RequestError
+from hvt_bench.errors import FileError, HvtBenchError, RequestError
 from hvt_bench.training.data import Data, Images, Split
 from hvt_bench.training.feed import DecodedFeed, TensorFeed, make_feed, order_of
 from hvt_bench.training.recipes import RECIPES
@@ -93,7 +93,7 @@ def test_the_number_of_workers_changes_nothing():
 
 
 def test_fewer_images_than_a_batch_are_refused():
-    with pytest.raises(RequestError, match="batch_size 64 is more than the 48 training images; give a smaller one"):
+    with pytest.raises(RequestError, match="batch_size 128 is more than the 48 training images; give a smaller one"):
         feed_of(RECIPES["small"])
 
 
@@ -119,8 +119,16 @@ def test_files_are_decoded(files):
     assert (held_out.shape, labels.tolist()) == ((16, 3, SIDE, SIDE), files.test.labels.tolist())
 
 
-def test_a_file_that_is_no_image_is_named(files, tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_file_that_is_no_image_is_named(files, tmp_path, workers):
     (tmp_path / "3.png").write_bytes(b"GIF89a")
+    feed = make_feed(Data(name="imagefolder", path="x", img_size=SIDE, workers=workers), files, SMALL, 0, "cpu")
+    with pytest.raises(FileError, match=rf"^{tmp_path}/3\.png: cannot be read as an image: .*; replace it, or take it"):
+        list(feed.evaluation())
+
+
+def test_a_transformation_that_fails_says_so(files):
     feed = make_feed(Data(name="imagefolder", path="x", img_size=SIDE, workers=0), files, SMALL, 0, "cpu")
-    with pytest.raises(FileError, match=r"3\.png: cannot be read as an image: .*; replace it, or take it away"):
+    feed._test._transform = lambda image: {}["nothing"]
+    with pytest.raises(HvtBenchError, match="an image could not be decoded or augmented: KeyError: 'nothing'"):
         list(feed.evaluation())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -34,11 +35,27 @@ def training_transform(
         re_prob=recipe.random_erasing,
         re_mode="pixel",
     )
+    _keep_a_bit(made.transforms)
     if not shift or side > SMALL:
         return made
     rest = made.transforms[1:]  # without what cuts and scales
     resize = transforms.Resize(side, transforms.InterpolationMode.BICUBIC)
     return transforms.Compose([resize, transforms.RandomCrop(side, padding=SHIFT), *rest])
+
+
+def _keep_a_bit(steps: Sequence[Any]) -> None:
+    """Let RandAugment's strongest `Posterize` keep one bit of a colour: timm asks for none, which was black.
+
+    Pillow from 13 on refuses that; this can go once timm (1.0.31) asks for one at least.
+    """
+    for step in steps:
+        for operation in getattr(step, "ops", ()):
+            if operation.name.startswith("Posterize"):
+                operation.aug_fn = partial(_posterized, operation.aug_fn)
+
+
+def _posterized(posterize: Callable[..., Any], image: Any, bits: int, **options: Any) -> Any:
+    return posterize(image, max(1, bits), **options)
 
 
 def evaluation_transform(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from hvt_bench.errors import FileError, RequestError
+from hvt_bench.errors import FileError, HvtBenchError, RequestError
 from hvt_bench.training.augment import Transform, evaluation_transform, training_transform
 from hvt_bench.training.data import Data, Images, Split
 from hvt_bench.training.recipes import TrainingRecipe
@@ -140,8 +140,23 @@ class DecodedFeed:
             generator=torch.Generator(),  # its seeds are not used, and must not be drawn from those of the training
         )
         with _children_allowed():
-            for batch, labels in loader:
+            batches = iter(loader)
+            while True:
+                try:
+                    batch, labels = next(batches)
+                except StopIteration:
+                    return
+                except Exception as error:
+                    raise _in_own_words(error) from None
                 yield batch.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+
+
+def _in_own_words(error: Exception) -> Exception:
+    """Return what went wrong with an image, without the traceback that PyTorch puts before the words of a worker."""
+    last = (str(error).strip().splitlines() or [""])[-1]
+    if isinstance(error, FileError):
+        return FileError(last.rpartition("FileError: ")[2])
+    return HvtBenchError(f"an image could not be decoded or augmented: {type(error).__name__}: {last}")
 
 
 Key = tuple[int, int, int]  # epoch, place in it, image

@@ -12,6 +12,7 @@ from hvt_bench.errors import RequestError, unknown
 from hvt_bench.models import yaml_text
 from hvt_bench.records import Record
 
+MAX_HOURS = 500.0  # 2^31 ms, for which a process can wait at most, are 596
 REFERENCE_BATCH = 512  # images, for which DeiT gives its learning rate
 
 
@@ -43,7 +44,7 @@ class TrainingRecipe(Record):
     """RandAugment in timm's spelling, with a random crop and flip before it; none where it is null."""
     repeats: Annotated[int, Field(ge=1, le=100)] = 1
     """Times that an image stands in an epoch, each time augmented anew; an epoch is as long as without."""
-    max_hours: Annotated[float, Field(gt=0, le=100_000)] = 24.0
+    max_hours: Annotated[float, Field(gt=0, le=MAX_HOURS)] = 24.0
     """Time limit of one training; past it the row has status `timeout`, and `--retry timeout` goes on."""
 
     @model_validator(mode="after")
@@ -98,7 +99,7 @@ _DEIT = TrainingRecipe(
     random_erasing=0.25,
     rand_augment="rand-m9-mstd0.5-inc1",
     repeats=3,
-    max_hours=24.0 * 30,
+    max_hours=MAX_HOURS,
 )
 
 RECIPES: dict[str, TrainingRecipe] = {
