@@ -68,7 +68,7 @@ def test_a_network_learns():
     assert top5 is None  # of four classes
 
 
-@pytest.mark.parametrize("dtype", ["float32", "amp_bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "amp_bfloat16", "amp_float16"])
 def test_three_interruptions_change_not_a_bit(tmp_path, dtype):
     whole = fresh()
     expected = go(whole, dtype=dtype)
@@ -80,6 +80,21 @@ def test_three_interruptions_change_not_a_bit(tmp_path, dtype):
     last = fresh()
     assert go(last, dtype=dtype, checkpoint=checkpoint) == expected
     assert equal(last, whole)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "amp_bfloat16", "amp_float16"])
+def test_a_gpu_trains_and_goes_on(tmp_path, dtype):
+    checkpoint = Checkpoint(tmp_path / "state.pt", {})
+    for clock in (interrupting(READINGS + 3), lambda: 0.0):
+        network = fresh().to("cuda")
+        feed = make_feed(Data(name="digits"), split(), RECIPE, 0, "cuda:0")
+        try:
+            progress, *_ = train(network, RECIPE, feed, CLASSES, 0, "cuda:0", dtype, checkpoint, clock)
+        except InterruptedTestError:
+            continue
+    assert len(progress.losses) == EPOCHS
+    assert progress.losses[-1] < progress.losses[0]
 
 
 def test_a_training_without_its_random_state_would_differ():
