@@ -41,7 +41,7 @@ def describe(sweep: Sweep, path: Path, retry: Sequence[str] = (), places: int = 
             f"measures {', '.join(sweep.metrics)}",
             *_macs(sweep, run),
             *_memory(sweep),
-            *_time(costs, places, bool(visits)),
+            *_time(costs, places, bool(visits), "accuracy" in sweep.metrics),
         ]
     )
 
@@ -98,14 +98,17 @@ def _weights(point: Point) -> int:
     return point.config.closed_form_params() or 0
 
 
-def _time(costs: Costs, places: int, timed: bool) -> list[str]:
+def _time(costs: Costs, places: int, timed: bool, trained: bool) -> list[str]:
     if not timed:
         return []
     spent = f"{costs.seconds_left / places:,.0f} s"
     side_by_side = f" at {places} places" if places > 1 else ""
     if rounds := costs.rounds_learned:
-        known = f"{plural(rounds, 'round')} measured so far took {costs.factor:.1f} x what the protocol asks at least"
-        return [f"time    about {spent}{side_by_side}; {known}"]
+        known = f"{plural(rounds, 'round')} measured so far"
+        more = "" if trained else f" took {costs.factor:.1f} x what the protocol asks at least"
+        return [f"time    about {spent}{side_by_side}; {'by ' * trained}{known}{more}"]
+    if trained:
+        return ["time    a training in each round; nothing is measured yet that says how long one takes"]
     return [f"time    at least {spent}{side_by_side}, by the protocol; nothing is measured yet"]
 
 

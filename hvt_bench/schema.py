@@ -19,6 +19,8 @@ from hvt_bench.models import FAMILIES, VARIANTS
 from hvt_bench.point import SWEEPABLE, Protocol
 from hvt_bench.records import Column, Record, columns_of
 from hvt_bench.sweep import SweepFile
+from hvt_bench.training.data import Data
+from hvt_bench.training.recipes import RECIPES, TrainingRecipe
 
 Schema = dict[str, Any]
 
@@ -54,7 +56,9 @@ def sweep_schema() -> Schema:
         "models": {"type": "array", "minItems": 1, "items": _model()},
         "axes": {"type": "object", "properties": values, "description": "one at a time around each model"},
         "grid": {"type": "object", "properties": values, "description": "a full product"},
-        "protocol": {"type": "object", "properties": _protocol(), "additionalProperties": False},
+        "protocol": _closed(_protocol()),
+        "data": _closed(_properties(Data)) | {"required": ["name"]},
+        "recipe": _recipe(),
         "slurm": SlurmSection.model_json_schema()
         | {"title": "", "description": "what a task asks a Slurm cluster for"},
     }
@@ -90,7 +94,7 @@ def budgets_schema() -> Schema:
             **quantities,
             "seq_lens": {"type": "array", "items": {"type": "integer"}},
             "model": _model(),
-            "protocol": {"type": "object", "properties": reads, "additionalProperties": False},
+            "protocol": _closed(reads),
         },
         "additionalProperties": module,
     }
@@ -139,6 +143,17 @@ def _model() -> Schema:
         "not": {"anyOf": [{"required": ["family"]}, {"required": ["variant"]}]},
     }
     return {"anyOf": [{"enum": [*VARIANTS, *FAMILIES]}, {"type": "string", "pattern": ":"}, ours, outside]}
+
+
+def _recipe() -> Schema:
+    """Return the schema of a recipe: a name, or a mapping with changes."""
+    names: Schema = {"enum": [*RECIPES]}
+    return {"anyOf": [names, _closed(_properties(TrainingRecipe) | {"name": names})]}
+
+
+def _closed(properties: Schema) -> Schema:
+    """Return the schema of a mapping that takes these keys and no others."""
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _fields() -> dict[str, Schema]:

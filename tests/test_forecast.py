@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from hvt_bench.errors import FileError
@@ -5,7 +7,15 @@ from hvt_bench.forecast import describe
 from hvt_bench.metrics.estimate import estimate
 from hvt_bench.output import journal_of
 from hvt_bench.sweep import Sweep
-from tests.test_run import ScriptedExecutor, WorkerCrashedError, go, make_sweep, outside_sweep
+from tests.test_run import (
+    ScriptedExecutor,
+    WorkerCrashedError,
+    fake_training,
+    go,
+    make_sweep,
+    outside_sweep,
+    training_sweep,
+)
 
 
 def lines_of(sweep, path, **options):
@@ -23,6 +33,17 @@ def test_what_is_done_and_what_rounds_took_is_told(tmp_path):
     took = "2 rounds measured so far took 0.5 x what the protocol asks at least"
     assert lines_of(sweep, path)[-1] == f"time    about 4 s; {took}"
     assert lines_of(sweep, path, places=2)[-1] == f"time    about 2 s at 2 places; {took}"
+
+
+def test_a_training_is_told_by_trainings_in_proportion_to_their_macs(tmp_path):
+    path = tmp_path / "run.csv"
+    assert lines_of(training_sweep(), path)[-1] == (
+        "time    a training in each round; nothing is measured yet that says how long one takes"
+    )
+    go(training_sweep(depths=(2,)), path, fake_training)  # each took 1 s
+    told = re.fullmatch(r"time    about (\d) s; by 3 rounds measured so far", lines_of(training_sweep(), path)[-1])
+    known, other = (point.config.closed_form_macs() for point in training_sweep().points)
+    assert int(told[1]) == round(3 * other / known) == 4
 
 
 def test_failed_points_are_to_go_where_they_are_to_be_tried_again(tmp_path):

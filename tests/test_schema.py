@@ -41,6 +41,8 @@ def test_every_file_of_sweeps_is_taken(validators, repository):
         },
         {"axes": {"batch_size": ["auto", 4], "keep_rate": [None, 0.5], "stage_depths": [[1, 2, 11, 2]]}},
         {"protocol": {"device": "cuda", "attention": "auto", "batch_size": "auto", "timeout_s": 5}},
+        {"data": {"name": "digits", "subset": 100}, "recipe": {"name": "small", "epochs": 2}},
+        {"recipe": "deit"},
     ],
 )
 def test_what_a_sweep_file_may_hold_is_taken(validators, changes):
@@ -51,6 +53,10 @@ def test_what_a_sweep_file_may_hold_is_taken(validators, changes):
     "changes",
     [
         {"nmae": "s"},
+        {"data": {"name": "digit"}},
+        {"data": {"subset": 3}},
+        {"recipe": "smal"},
+        {"recipe": {"epoch": 3}},
         {"name": "a b"},
         {"models": []},
         {"models": ["hvt_s_9"]},

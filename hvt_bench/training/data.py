@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from torch import Tensor
 
 from hvt_bench.errors import ConfigError, FileError, RequestError, plural, unknown
@@ -27,6 +27,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # to
 
 class Data(Record):
     """What networks are trained and evaluated on."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     name: Literal["digits", "fashion_mnist", "cifar10", "cifar100", "imagefolder"]
     path: str | None = None

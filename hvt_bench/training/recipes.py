@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.models import yaml_text
@@ -18,6 +18,8 @@ REFERENCE_BATCH = 512  # images, for which DeiT gives its learning rate
 
 class TrainingRecipe(Record):
     """How a network is trained: AdamW, a learning rate that rises linearly and then falls as a cosine does."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     name: str
     """The line of RECIPES that it started from."""
