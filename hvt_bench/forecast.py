@@ -9,12 +9,12 @@ from pathlib import Path
 
 from hvt_bench.costs import Costs
 from hvt_bench.errors import CountError, UnsupportedError, plural
+from hvt_bench.journal import Run, read_journal
 from hvt_bench.metrics.estimate import estimate
 from hvt_bench.output import journal_of
 from hvt_bench.plan import plan_visits
 from hvt_bench.point import Point
 from hvt_bench.sweep import Cell, Sweep
-from hvt_bench.table import Run, read_journal
 
 ESTIMATED = 3  # points with the most MACs of a pass, and as many with the most weights: one takes a fifth of a second
 

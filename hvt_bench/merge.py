@@ -9,9 +9,10 @@ from pathlib import Path
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError, RequestError
 from hvt_bench.files import write_whole
+from hvt_bench.journal import Run, held, in_turn, journal_line, read_journal
 from hvt_bench.output import check_writable, journal_of
 from hvt_bench.row import Row, Sample
-from hvt_bench.table import Run, held, in_turn, journal_line, read_journal, write_table
+from hvt_bench.table import write_table
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from pathlib import Path
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError, WriteError
 from hvt_bench.files import try_writing, write_whole
+from hvt_bench.journal import Run, journal_line, read_journal
 from hvt_bench.measure import utc_now
 from hvt_bench.point import ANY_GPU
-from hvt_bench.table import Run, journal_line, read_journal, read_table
+from hvt_bench.table import read_table
 
 JOURNAL = ".journal.jsonl"
 CHECKPOINTS = ".checkpoints"

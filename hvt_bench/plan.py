@@ -6,13 +6,13 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from hvt_bench.journal import Run
 from hvt_bench.measure import Visit
 from hvt_bench.metrics.accuracy import diverged
 from hvt_bench.metrics.conditions import throttled
 from hvt_bench.point import Point
 from hvt_bench.row import Sample
 from hvt_bench.sweep import Sweep
-from hvt_bench.table import Run
 
 WINDOW = 20  # points whose rounds are interleaved: drift shows as spread, and a killed sweep has finished rows
 MAX_ATTEMPTS = 3  # at a round in which the GPU was throttled

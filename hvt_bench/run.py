@@ -19,6 +19,7 @@ from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError, HvtBenchError, RequestError, WriteError
 from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.executors.base import Executor, Queue
+from hvt_bench.journal import Journal, Run, held, in_turn
 from hvt_bench.largest import largest_batch
 from hvt_bench.log import Log
 from hvt_bench.measure import Visit, estimate_point, measure_round, measure_there, utc_now
@@ -28,7 +29,7 @@ from hvt_bench.plan import plan_visits
 from hvt_bench.point import ANY_GPU, Point
 from hvt_bench.row import Sample, Status
 from hvt_bench.sweep import Sweep
-from hvt_bench.table import Journal, Run, held, in_turn, write_table
+from hvt_bench.table import write_table
 from hvt_bench.training.checkpoints import forget
 from hvt_bench.visits import key_of, visited
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from hvt_bench import cli, event_lines, progress, run  # noqa: F401
 from hvt_bench.executors import make_executor
+from hvt_bench.journal import read_journal
 from hvt_bench.metrics.complexity import count
 from hvt_bench.output import journal_of
 from hvt_bench.sweep import load_sweep
-from hvt_bench.table import read_journal, read_table
+from hvt_bench.table import read_table
 
 FILE = """\
 name: small

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from hvt_bench.cli import main
+from hvt_bench.journal import read_journal
 from hvt_bench.metrics.stopwatch import Stopwatch
 from hvt_bench.row import COLUMNS
-from hvt_bench.table import read_journal, read_table, write_table
+from hvt_bench.table import read_table, write_table
 from tests.conftest import describe, fake_measure
 from tests.outside_networks import PICKS
 from tests.rows import row as measured_row

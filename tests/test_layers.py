@@ -8,13 +8,14 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "hvt_bench"
 
 LAYERS = {
-    13: {"__main__"},
-    12: {"cli", "pytest_plugin"},
-    11: {"progress", "listing", "show", "schema", "report", "rivals"},
-    10: {"plots", "run", "merge", "gate", "parts", "reproduce", "event_lines"},
-    9: {"counts", "pending", "forecast"},
-    8: {"output", "plan", "timed", "cards", "typeset", "events", "visits", "costs"},
-    7: {"measure", "table", "largest", "request", "analysis", "places", "log"},
+    14: {"__main__"},
+    13: {"cli", "pytest_plugin"},
+    12: {"progress", "listing", "show", "schema", "report", "rivals"},
+    11: {"plots", "run", "merge", "gate", "parts", "reproduce", "event_lines"},
+    10: {"counts", "pending", "forecast"},
+    9: {"output", "plan", "timed", "cards", "typeset", "events", "visits", "costs"},
+    8: {"measure", "table", "journal", "largest", "request", "analysis", "places", "log"},
+    7: {"collect"},
     6: {"row", "sweep"},
     5: {"metrics", "environment", "verdicts"},
     4: {"point", "outside", "nvml", "cluster"},

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvt_bench.errors import FileError, RequestError
+from hvt_bench.journal import read_journal
 from hvt_bench.merge import merge
 from hvt_bench.output import journal_of
 from hvt_bench.run import Started
 from hvt_bench.sweep import Sweep
-from hvt_bench.table import read_journal, read_table
+from hvt_bench.table import read_table
 from tests.conftest import ENVIRONMENT, fake_measure
 from tests.test_run import go, make_sweep, stable, visits_of
 

@@ -22,6 +22,7 @@ from hvt_bench.errors import (
 from hvt_bench.events import Counted, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.executors import make_executor
 from hvt_bench.executors.base import Outcome, Place
+from hvt_bench.journal import read_journal
 from hvt_bench.measure import count_point, measure_round
 from hvt_bench.metrics.estimate import estimate
 from hvt_bench.models import parse_model
@@ -31,7 +32,7 @@ from hvt_bench.point import Point
 from hvt_bench.row import Sample
 from hvt_bench.run import run_sweep
 from hvt_bench.sweep import Sweep
-from hvt_bench.table import read_journal, read_table
+from hvt_bench.table import read_table
 from hvt_bench.training.checkpoints import checkpoint_path
 from hvt_bench.training.data import Data
 from hvt_bench.training.recipes import RECIPES

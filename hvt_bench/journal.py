@@ -1,0 +1,305 @@
+"""The journal: what every visit found, on disk before the next begins. It is the truth; the CSV is derived from it.
+
+`run.journal.jsonl` is append-only; each line is flushed to disk before the next is begun:
+    {"run": {...}}      a start of the program: name of the sweep, metrics, seed of the order, environments
+    {"cell": {...}}     a cell, before its first sample: the part of its row that is known beforehand
+    {"sample": {...}}   what one visit to a point found
+A later line about the same cell, or the same round of a point, replaces an earlier one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+
+from hvt_bench.collect import collect, metrics_of
+from hvt_bench.environment import Environment
+from hvt_bench.errors import FileError, WriteError
+from hvt_bench.files import write_whole
+from hvt_bench.row import COLUMNS, Row, Sample
+
+
+@dataclass
+class Run:
+    """What a journal holds."""
+
+    sweep: str
+    started_at: str
+    environments: dict[str, Environment]
+    """By device, as of the latest start."""
+    cells: dict[str, dict[str, Any]] = field(default_factory=dict)
+    samples: dict[tuple[str, int | None], Sample] = field(default_factory=dict)
+    found_in: dict[str, Environment] = field(default_factory=dict)
+    """By point: where its latest sample was found."""
+    _rows: dict[str, Row] = field(default_factory=dict, repr=False, compare=False)
+    """As they were collected, until something changes them: of 10,000 rows, few do between two writes of the CSV."""
+    shares: set[tuple[int, int]] = field(default_factory=set)
+    """Which shares of the points were asked for, each as its number and their number; empty if all were."""
+
+    def enter(self, columns: dict[str, Any]) -> None:
+        """Keep what is known of a cell; rounds of a largest batch that is looked for anew are of another batch."""
+        point_id = columns["point_id"]
+        before = self.cells.get(point_id, {}).get("batch_size")
+        self.cells[point_id] = columns
+        self._rows.pop(point_id, None)
+        if before is not None and columns.get("batch_size") != before:
+            self._drop_rounds(point_id)
+
+    def add(self, sample: Sample) -> None:
+        """Keep a sample, found just now; of a round measured again, what only the earlier visit measured stays.
+
+        Where a round went well and is measured again only since the GPU was throttled, a failure does not replace it.
+        Rounds of another device, of a cluster that has several kinds, are dropped: none of them go into one row.
+        """
+        before = self.found_in.get(sample.point_id)
+        here = sample.environment or self.environments[self.cells[sample.point_id]["device"]]
+        if before is not None and not here.comparable(before):
+            self._drop_rounds(sample.point_id)
+        if before is None or here.device_name is not None:  # else it was lost, and nobody knows where
+            self.found_in[sample.point_id] = here
+        key = sample.point_id, sample.round
+        earlier = self.samples.get(key)
+        if earlier is not None and earlier.status == "ok" and sample.status != "ok" and sample.attempt > 1:
+            sample = earlier.model_copy(update={"attempt": sample.attempt})
+        elif earlier is not None and earlier.status == sample.status == "ok":
+            sample = sample.model_copy(update={"values": {**earlier.values, **sample.values}})
+        self.samples[key] = sample
+        self._rows.pop(sample.point_id, None)
+
+    def _drop_rounds(self, point_id: str) -> None:
+        self.samples = {key: found for key, found in self.samples.items() if key[0] != point_id or key[1] is None}
+
+    def by_point(self) -> dict[str, dict[int | None, Sample]]:
+        """Return the samples of each point, by round; None is the counting."""
+        found: dict[str, dict[int | None, Sample]] = {}
+        for (point_id, number), sample in self.samples.items():
+            found.setdefault(point_id, {})[number] = sample
+        return found
+
+    def rows(self) -> tuple[Row, ...]:
+        """Rows of the cells that have any result, in the order in which they were first met."""
+        found = self.by_point()
+        for point_id, columns in self.cells.items():
+            if point_id not in self._rows and (point_id in found or "status" in columns):
+                known, samples = {"sweep": self.sweep, **columns}, [*found.get(point_id, {}).values()]
+                self._rows[point_id] = collect(known, samples, self.found_in.get(point_id))
+        return tuple(self._rows[point_id] for point_id in self.cells if point_id in self._rows)
+
+    def lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield kind and content of the lines of a journal that holds this: each sample where it was found."""
+        start: dict[str, Any] = {"sweep": self.sweep, "started_at": self.started_at}
+        if self.shares:
+            start["shares"] = sorted(self.shares)
+        environments: dict[str, Environment] = {}
+        found = self.by_point()
+        for point_id, columns in self.cells.items():
+            there = {columns["device"]: self.found_in[point_id]} if point_id in found else {}
+            if not environments or environments | there != environments:
+                environments = (environments or self.environments) | there
+                yield "run", start | {"environments": {name: env.model_dump() for name, env in environments.items()}}
+            yield "cell", columns
+            for sample in found.get(point_id, {}).values():
+                yield "sample", sample.entry()
+        if environments != self.environments:
+            yield "run", start | {"environments": {name: env.model_dump() for name, env in self.environments.items()}}
+
+
+def journal_line(kind: str, content: Mapping[str, Any]) -> str:
+    """Spell a line of a journal."""
+    return json.dumps({kind: content}, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+class Journal:
+    """Appends lines to a journal file; what it wrote is on disk when a call returns."""
+
+    def __init__(self, path: Path, note: Callable[[str], None] = lambda _: None) -> None:
+        """Open or make the file; `note` is told what happens to it. Raises FileError where that cannot be done."""
+        self._path, self._note = path, note
+        self._size = 0
+        self.intact = True
+        """Whether it holds what was appended: nothing else wrote into it or took its place."""
+        self._open()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, kind: str, contents: Iterable[Mapping[str, Any]]) -> None:
+        """Write one line for each of `contents`, all of them of one kind: `run`, `cell` or `sample`.
+
+        A file that was removed is put back. Raises WriteError where it was changed by someone else, and where it can
+        no longer be written; then it holds none of the lines.
+        """
+        text = "".join(journal_line(kind, content) for content in contents)
+        self._look()
+        try:
+            left = memoryview(text.encode())
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._size)
+            raise WriteError(
+                f"{self._path}: cannot be written: {error.strerror}; all that was finished before is in it, so make "
+                "room, and the same command goes on from there"
+            ) from None
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    def _open(self) -> None:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab+", buffering=0)
+        except OSError as error:
+            raise FileError(f"{self._path}: cannot be written: {error.strerror}; give --out another path") from None
+        try:
+            _lock(self._path, self._file)
+        except FileError:
+            self._file.close()
+            raise
+        _drop_torn_line(self._path)
+        self._size = os.fstat(self._file.fileno()).st_size
+
+    def _look(self) -> None:
+        """See that the file is the one that was opened, as long as it was left."""
+        own = os.fstat(self._file.fileno())
+        try:
+            found = self._path.stat()
+        except FileNotFoundError:
+            self._put_back()
+            return
+        if (found.st_dev, found.st_ino) != (own.st_dev, own.st_ino):
+            self.intact = False
+            raise WriteError(f"{self._path}: another file was put in its place while the sweep ran")
+        if own.st_size != self._size:
+            self.intact = False
+            raise WriteError(f"{self._path}: something else wrote into it while the sweep ran")
+
+    def _put_back(self) -> None:
+        """Write the removed file, which is readable as long as it is open, once more."""
+        with self._file:
+            self._file.seek(0)
+            content = self._file.readall()
+        try:
+            write_whole(self._path, content)
+        except FileError as error:
+            raise WriteError(str(error)) from None
+        self._open()
+        self._note(f"{self._path} was removed while the sweep ran; it is there again, with all that was found")
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other sweeps off a journal that may be about to move. Raises FileError where one is writing it."""
+    if not path.is_file():
+        yield
+        return
+    with path.open("rb") as file:
+        _lock(path, file)
+        yield
+
+
+@contextmanager
+def in_turn(path: Path) -> Iterator[None]:
+    """Let one process at a time move the files beside `path` aside; the others wait for the moment that it takes."""
+    if not path.parent.is_dir():
+        yield
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(path: Path, file: IO[Any]) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FileError(
+            f"{path}: another sweep is writing this file{_holder(path)}; wait for it, or give --out another path"
+        ) from None
+
+
+def _holder(path: Path) -> str:
+    """Say which process began the latest run of a journal: `: process 4711 on gpu3, since ...`; empty if unknown."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        content = path.read_bytes()
+        begins = content.rfind(b'{"run":')
+        start = json.loads(content[begins:].partition(b"\n")[0])["run"]
+        return f": process {start['pid']} on {start['hostname']}, since {start['started_at']}"
+    return ""
+
+
+def _drop_torn_line(path: Path) -> None:
+    """Cut off a last line that a kill left unfinished, so that the next one starts on a line of its own."""
+    with path.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole != len(content):
+            file.truncate(whole)
+
+
+def read_journal(path: Path) -> Run | None:
+    """Read a journal; None where there is none or its first line was never finished.
+
+    A last line without its end is passed over. Raises FileError where the file is no journal of ours.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from None
+    run: Run | None = None
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            if "run" in entry:
+                run = _merge_start(run, entry["run"])
+            elif run is None:
+                raise ValueError("the first line does not open a run")
+            elif "cell" in entry:
+                known = {name: value for name, value in entry["cell"].items() if name in COLUMNS}
+                run.enter(known)  # a newer version may know more columns
+            else:
+                sample = _sample(entry["sample"])
+                metrics_of([sample])  # refuses values that are none
+                run.add(sample)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            raise FileError(
+                f"{path}:{number}: this is no line of an hvt-bench journal; "
+                "move the file away, or give --out another path"
+            ) from None
+    return run
+
+
+def _merge_start(run: Run | None, start: Mapping[str, Any]) -> Run:
+    environments = {device: _environment(found) for device, found in start["environments"].items()}
+    run = run or Run(str(start["sweep"]), str(start["started_at"]), {})
+    run.environments |= environments
+    asked = {(int(number), int(of)) for number, of in start.get("shares", ())}
+    run.shares = run.shares | asked if asked else set()  # a start that was for all points
+    return run
+
+
+def _sample(found: Mapping[str, Any]) -> Sample:
+    there = found.get("environment")
+    return Sample.model_validate({**found, "environment": _environment(there)} if there else found)
+
+
+def _environment(found: Mapping[str, Any]) -> Environment:
+    """Read an environment; another version of hvt-bench may have known more of it."""
+    return Environment.model_validate(
+        {name: value for name, value in found.items() if name in Environment.model_fields}
+    )
