@@ -508,10 +508,10 @@ def test_match_measures_what_it_finds(run, tmp_path, monkeypatch):
     (rival,) = json.loads(out)["rivals"]
     assert (rival["pool_stages"], rival["status"], rival["verdict"]) == (0, "ok", None)
     assert rival["peak_memory_mib_ratio"] > 0
-    assert err.splitlines()[0] == "2 points, 0 invalid; 0 done before, 2 to go in 4 rounds"
+    assert err.splitlines()[0] == "2 points, 0 invalid; 0 of 2 done, 2 to go in 4 rounds"
     again = run(*arguments, "--measure", "memory", *protocol, "--out", "kept.csv")
     assert (again[0], again[1]) == (0, out)
-    assert again[2].splitlines()[0] == "2 points, 0 invalid; 2 done before, 0 to go in 0 rounds"
+    assert again[2].splitlines()[0] == "2 points, 0 invalid; 2 of 2 done, 0 to go in 0 rounds"
 
 
 @pytest.mark.parametrize(
