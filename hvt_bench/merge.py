@@ -51,7 +51,7 @@ def merge(out: Path, paths: Sequence[Path]) -> Merged:
     points = [point_id for point_id, columns in merged.cells.items() if "status" not in columns]
     return Merged(
         merged.rows(),
-        len(others),
+        len(runs),
         sum(point_id not in found for point_id in points),
         _missing(merged),
         tuple(conflicts),

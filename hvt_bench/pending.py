@@ -87,18 +87,14 @@ class TooLarge:
         """Take note of a point that ran out of memory."""
         if not point.max_batch:
             found = point.batch_size, point.point_id
-            self._smallest[_kind(point)] = min(found, self._smallest.get(_kind(point), found))
+            self._smallest[point.kind_id] = min(found, self._smallest.get(point.kind_id, found))
 
     def than(self, point: Point) -> str | None:
         """Name the point that was too large already and is like `point` but for its smaller batch; None if none is."""
         if point.max_batch or not self._smallest:
             return None
-        batch_size, point_id = self._smallest.get(_kind(point), (point.batch_size, ""))
+        batch_size, point_id = self._smallest.get(point.kind_id, (point.batch_size, ""))
         return f"{point_id} (batch_size {batch_size})" if batch_size < point.batch_size else None
-
-
-def _kind(point: Point) -> str:
-    return point.model_copy(update={"batch_size": 1}).point_id
 
 
 def _not_tried(visit: Visit, smaller: str) -> Sample:

@@ -74,15 +74,33 @@ def plan_visits(
     order = random.Random(seed)
     points = [point for point in sweep.points if missing.get(point.point_id)]
     order.shuffle(points)
+    points = _smaller_first(points)
+    begun: set[str] = set()
     visits = []
     for first in range(0, len(points), WINDOW):
         window = points[first : first + WINDOW]
         for number in sorted(set().union(*(missing[point.point_id] for point in window))):
             order.shuffle(window)
-            for point in window:
+            for point in window if begun.issuperset(point.point_id for point in window) else _smaller_first(window):
                 if number in missing[point.point_id]:
+                    begun.add(point.point_id)
                     known = found_earlier.get(point.point_id, {}).get(number)
                     attempt = known.attempt + 1 if known is not None and wants_another_attempt(known) else 1
                     metrics = still_to_measure(timed, known)
                     visits.append(Visit(point, number, metrics, memory_limit_mib, attempt, checkpoints))
     return to_count, visits
+
+
+def _smaller_first(points: list[Point]) -> list[Point]:
+    """Let points that differ in batch size alone change places: one that is too large spares those still larger."""
+    if len({point.batch_size for point in points}) < 2:
+        return points
+    places: dict[str, list[int]] = {}
+    for place, point in enumerate(points):
+        places.setdefault(point.kind_id, []).append(place)
+    ordered = [*points]
+    for of_kind in places.values():
+        by_batch = sorted((points[place] for place in of_kind), key=lambda point: point.batch_size)
+        for place, point in zip(of_kind, by_batch, strict=True):
+            ordered[place] = point
+    return ordered

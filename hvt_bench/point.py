@@ -115,6 +115,11 @@ class Point(Protocol):
     """What it is trained and evaluated on, where accuracy is measured; and `recipe`, how."""
     recipe: TrainingRecipe | None = None
 
+    @property
+    def kind_id(self) -> str:
+        """Short hash of all but the batch size: of points of one kind, a larger batch takes more memory."""
+        return self.model_copy(update={"batch_size": 1}).point_id
+
     @cached_property
     def point_id(self) -> str:
         """Short hash of the model's name, its config and everything that changes what a round measures.

@@ -55,7 +55,7 @@ class Progress:
     def __init__(self, sweep: Sweep, echo: Callable[[str], None], bar: bool | None = None) -> None:
         self.rows: tuple[Row, ...] = ()
         self._echo = echo
-        self._varying = [key for key in SWEEPABLE if len({getattr(p, key) for p in sweep.points}) > 1]
+        self._label = labels(sweep)
         self._bar: RichProgress | None = None
         self._task: TaskID | None = None
         if sys.stdout.isatty() if bar is None else bar:
@@ -145,13 +145,17 @@ class Progress:
         else:
             self._echo(text)
 
-    def _label(self, point: Point) -> str:
-        """Name a point by its model, its place on its axis and what else varies in the sweep."""
+
+def labels(sweep: Sweep) -> Callable[[Point], str]:
+    """Return what names a point by its model, its place on its axis and what else varies in the sweep."""
+    varying = [key for key in SWEEPABLE if len({getattr(point, key) for point in sweep.points}) > 1]
+
+    def label(point: Point) -> str:
         values = point.config.fields() | point.columns()
         axis = [point.axis] if point.axis else []
-        return " ".join(
-            [point.model, *(f"{key}={yaml_text(values[key])}" for key in dict.fromkeys(axis + self._varying))]
-        )
+        return " ".join([point.model, *(f"{key}={yaml_text(values[key])}" for key in dict.fromkeys(axis + varying))])
+
+    return label
 
 
 def _clock(seconds: float) -> str:

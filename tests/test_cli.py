@@ -138,7 +138,7 @@ def test_sweep_with_failures_exits_1_and_lists_them(run, small, monkeypatch):
     assert code == 1
     assert out.splitlines()[-1] == "wrote reports/run.csv: 3 rows, 0 ok, 1 invalid"
     assert err == (
-        f"oom: tiny ({points[None]}): no room\noom: tiny ({points['depth']}): no room\n"
+        f"oom: tiny ({points[None]}): no room\noom: tiny depth=2 ({points['depth']}): no room\n"
         "2 points failed; --retry oom tries again\n"
     )
 
@@ -154,7 +154,8 @@ def test_fail_fast_stops_at_the_first_failure(run, small, monkeypatch):
     code, _, err = run("sweep", "small.yaml", "--executor", "inline", "--fail-fast")
     assert code == 1
     assert re.sub(r"\(\w{12}\)", "(ID)", err) == (
-        "crashed: tiny (ID): gone\n1 point failed; --retry crashed tries again\n"
+        "crashed: tiny depth=2 (ID): gone\n1 point failed; --retry crashed tries again; the same command goes on with "
+        "1 other not measured yet\n"
     )
 
 

@@ -143,7 +143,7 @@ def sweep(
         away=queue,
     )
     rows = _follow(_watcher(plan, quiet, as_json), out, events, queue.going_on if queue else lambda: None)
-    _print_result(out, rows, {cell.point_id for cell in plan.cells}, silent=as_json)
+    _print_result(out, rows, plan, silent=as_json)
 
 
 def _check_side_by_side(executor: str, device: str | None, devices: str | None, jobs: int | None) -> None:
@@ -212,23 +212,39 @@ def _follow(
     return watcher.rows
 
 
-def _print_result(out: Path, rows: Sequence[Row], asked: set[str], silent: bool) -> None:
+def _print_result(out: Path, rows: Sequence[Row], plan: Sweep, silent: bool) -> None:
     """Say what was written; a failed point that the sweep file no longer asks for is no failure of this run."""
+    from hvt_bench.progress import labels
     from hvt_bench.run import FAILED
     from hvt_bench.verdicts import summary
 
+    points, label = {point.point_id: point for point in plan.points}, labels(plan)
     for warning in summary(rows):
         typer.echo(f"warning: {warning}", err=True)
-    failed = [row for row in rows if row["status"] not in ("ok", "invalid") and row["point_id"] in asked]
+    failed = [row for row in rows if row["status"] not in ("ok", "invalid") and row["point_id"] in points]
     ok, invalid = (sum(row["status"] == status for row in rows) for status in ("ok", "invalid"))
     if not silent:
         typer.echo(f"wrote {out}: {plural(len(rows), 'row')}, {ok} ok, {invalid} invalid")
     if failed:
         for row in failed:
-            typer.echo(f"{row['status']}: {row['model']} ({row['point_id']}): {row['error']}", err=True)
+            point_id = str(row["point_id"])
+            typer.echo(f"{row['status']}: {label(points[point_id])} ({point_id}): {row['error']}", err=True)
         statuses = ",".join(status for status in FAILED if any(row["status"] == status for row in failed))
-        typer.echo(f"{plural(len(failed), 'point')} failed; --retry {statuses} tries again", err=True)
+        left = _left(plan, rows)
+        rest = f"; the same command goes on with {plural(left, 'other')} not measured yet" if left else ""
+        typer.echo(f"{plural(len(failed), 'point')} failed; --retry {statuses} tries again{rest}", err=True)
         raise typer.Exit(1)
+
+
+def _left(plan: Sweep, rows: Sequence[Row]) -> int:
+    """Count the points that wait for a round, none of which failed."""
+    found = {row["point_id"]: row for row in rows}
+    in_rounds = set(plan.metrics) != {"complexity"}
+    return sum(
+        (row := found.get(point.point_id)) is None
+        or (in_rounds and row["status"] == "ok" and int(str(row["rounds"] or 0)) < point.rounds)
+        for point in plan.points
+    )
 
 
 def estimate(
