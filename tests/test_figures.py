@@ -74,6 +74,12 @@ def test_speedup_draws_ratios_to_the_baseline(figure):
     assert names(figure) == [["hvt_s_1"]]
 
 
+def test_speedup_leaves_out_a_time_of_zero_and_says_so(figure):
+    draw_speedup([HVT, DEIT, Row({**SHALLOW, "latency_ms": 0.0})], figure)
+    assert markers(figure.axes[0]) == {(HVT["macs"] / DEIT["macs"], 66 / 97)}
+    assert "1 point at 0 not drawn" in footer(figure)
+
+
 def test_speedup_correlates_what_was_measured_alike(figure):
     rows = [
         row_of(f"hvt_s_1:depth={depth}", name="hvt_s_1", axis="depth", batch_size=batch, latency_ms=latency_ms)
@@ -221,7 +227,7 @@ def test_the_roof_is_the_best_of_the_points_and_says_so(figure):
     speeds = [(10.0, 2e10), (20.0, 3e10)]
     rows = [Row({**HVT, "arithmetic_intensity": x, "macs_per_s": y}) for x, y in speeds]
     training = Row({**rows[0], "mode": "train"})
-    draw_roofline([*rows, training], figure)
+    draw_roofline([*rows, training, Row({**rows[0], "macs_per_s": 0.0})], figure)
     (ax,) = figure.axes
     assert markers(ax) == set(speeds)
     roof = next(line for line in ax.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 3)
@@ -229,6 +235,7 @@ def test_the_roof_is_the_best_of_the_points_and_says_so(figure):
     assert roof.get_xdata()[1] == pytest.approx(15.0)
     assert "no peak of the machine" in footer(figure)
     assert "1 training point not drawn" in footer(figure)
+    assert "1 point at 0 not drawn" in footer(figure)
     assert lacks_roofline([training]) == "arithmetic_intensity is of a forward pass, and all rows are of training"
 
 

@@ -336,6 +336,13 @@ def test_reference_lines_join_equal_macs_per_second(figure):
     assert [text.get_text() for text in ax.texts] == ["2 T/s", "5 T/s"]
 
 
+def test_a_latency_of_zero_has_no_rate_and_is_said(figure):
+    draw_tradeoff([row(), row(**DEIT), row(model="broken", latency_ms=0.0)], figure)
+    assert markers(figure.axes[0]) == {(2.4, 5), (4.6, 6)}
+    assert "1 point at 0 not drawn (no ratio and no logarithmic axis takes 0)" in footer(figure)
+    assert FIGURES["tradeoff"].lacks([row(latency_ms=0.0)]) == "no row has both MACs and latency_ms above 0"
+
+
 @pytest.mark.parametrize(
     ("rates", "most", "expected"),
     [

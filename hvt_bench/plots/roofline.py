@@ -11,7 +11,7 @@ from hvt_bench.analysis.series import absent
 from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
-from hvt_bench.plots.scatter import Panel, centres_of, collect, draw_panels, more_hues, name_points
+from hvt_bench.plots.scatter import Panel, above_zero, centres_of, collect, draw_panels, more_hues, name_points
 from hvt_bench.row import Row
 
 
@@ -21,7 +21,8 @@ def draw_roofline(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     The roof is the best of the rows in both: no peak of the machine was measured. `figure` is empty and has a
     constrained layout.
     """
-    points = collect(_forward(rows), asked, lambda row: (float(str(row["arithmetic_intensity"])), _speed(row)))
+    drawn, zeros = above_zero(_forward(rows), _place)
+    points = collect(drawn, asked, _place)
     panels = draw_panels(figure, points, (style.axis_label("arithmetic_intensity"), "MACs per second"))
     ax = panels[0].ax
     ax.set(xscale="log", yscale="log")
@@ -39,6 +40,7 @@ def draw_roofline(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
         "intensity: unfused, every operator reads from memory and writes to it",
         *(["marker: swept axis"] if points["centre"].nunique() > 1 else []),
         *more_hues(points, asked.hue),
+        *zeros,
         *([f"{plural(training, 'training point')} not drawn: intensity is of a forward pass"] if training else []),
     ]
     style.add_footer(figure, rows, notes)
@@ -48,8 +50,10 @@ def draw_roofline(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
 def lacks_roofline(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
     """Say why there is no roofline to draw; empty where there is."""
     missing = absent(rows, "arithmetic_intensity", "macs_per_s")
-    if missing or not absent(_forward(rows), "arithmetic_intensity", "macs_per_s"):
+    if missing or above_zero(_forward(rows), _place)[0]:
         return missing
+    if _forward(rows):
+        return "no row has both arithmetic_intensity and macs_per_s above 0"
     return "arithmetic_intensity is of a forward pass, and all rows are of training"
 
 
@@ -61,8 +65,8 @@ def _forward(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _speed(row: Row) -> float:
-    return float(str(row["macs_per_s"]))
+def _place(row: Row) -> tuple[float, float]:
+    return style.shown(row, "arithmetic_intensity"), float(str(row["macs_per_s"]))
 
 
 def _draw_roof(panel: Panel) -> None:

@@ -71,6 +71,14 @@ def collect(rows: Sequence[Row], asked: Asked, value: Value) -> pd.DataFrame:
     )
 
 
+def above_zero(rows: Sequence[Row], value: Value) -> tuple[list[Row], list[str]]:
+    """Return the rows whose two numbers a ratio or a logarithmic axis can take, and say how many were left out."""
+    kept = [row for row in rows if all(number > 0 for number in value(row))]
+    missing = sum(any(map(math.isnan, value(row))) for row in rows)
+    zeros = len(rows) - len(kept) - missing
+    return kept, [f"{plural(zeros, 'point')} at 0 not drawn (no ratio and no logarithmic axis takes 0)"] * (zeros > 0)
+
+
 def _way_value(row: Row, name: str) -> Hashable:
     return measured_by(row, name) if name in SWEEPABLE else row[name]
 

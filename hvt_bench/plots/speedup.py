@@ -12,7 +12,16 @@ from hvt_bench.analysis.series import absent, left_out
 from hvt_bench.errors import RequestError, plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
-from hvt_bench.plots.scatter import Panel, centres_of, collect, draw_panels, more_hues, name_points, set_scales
+from hvt_bench.plots.scatter import (
+    Panel,
+    above_zero,
+    centres_of,
+    collect,
+    draw_panels,
+    more_hues,
+    name_points,
+    set_scales,
+)
 from hvt_bench.row import COLUMNS, Row
 
 SHARES = {1.0: "all", 0.5: "half", 0.0: "none"}  # of the saving that is realised: the lines that are drawn
@@ -51,6 +60,7 @@ def draw_speedup(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
         *(["lines: share of the saved MACs that is saved time"] if falls and x == "macs" else []),
         *more_hues(points, asked.hue),
         *left_out(rows, x, y),
+        *above_zero(rows, lambda row: (style.shown(row, x), style.shown(row, y)))[1],
     ]
     style.add_footer(figure, rows, notes)
     return figure

@@ -12,7 +12,7 @@ from hvt_bench.analysis.front import sought
 from hvt_bench.analysis.series import absent, left_out
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
-from hvt_bench.plots.scatter import Panel, collect, draw_panels, front_note, mark_front, set_scales
+from hvt_bench.plots.scatter import Panel, above_zero, collect, draw_panels, front_note, mark_front, set_scales
 from hvt_bench.row import COLUMNS, Row
 
 LABELS_IN_A_ROW = 8  # as many reference lines as can be labelled side by side on two columns
@@ -26,7 +26,8 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     """
     x, y = asked.pair
     usual = not asked.metrics
-    points = collect(rows, asked, lambda row: (_cost(row, x, usual), style.shown(row, y)))
+    drawn, zeros = above_zero(rows, _rated_place) if usual else (rows, [])
+    points = collect(drawn, asked, lambda row: (_cost(row, x, usual), style.shown(row, y)))
     label = style.pass_macs_label(rows) if usual else style.axis_label(x)
     panels = draw_panels(figure, points, (label, style.axis_label(y)))
     set_scales(panels[0].ax, points)
@@ -45,6 +46,7 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
         *(["thin lines: equal MACs per second"] if rated else []),
         front_note(sought(x), sought(y), COLUMNS[x].label, COLUMNS[y].label),
         *left_out(rows, x, y),
+        *zeros,
     ]
     style.add_footer(figure, rows, notes)
     return figure
@@ -52,7 +54,14 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
 
 def lacks_tradeoff(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
     """Say why `rows` have no trade-off to draw; empty where they have."""
-    return absent(rows, *asked.pair)
+    missing = absent(rows, *asked.pair)
+    if missing or asked.metrics or above_zero(rows, _rated_place)[0]:
+        return missing
+    return "no row has both MACs and latency_ms above 0"
+
+
+def _rated_place(row: Row) -> tuple[float, float]:
+    return style.pass_macs(row), style.shown(row, "latency_ms")
 
 
 def _cost(row: Row, x: str, usual: bool) -> float:
