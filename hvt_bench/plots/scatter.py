@@ -153,7 +153,7 @@ def _add_axes(figure: style.AnyFigure, ways: Sequence[str], labels: tuple[str, s
         shared = found[0] if found else None
         ax = figure.add_subplot(grid[divmod(index, columns)], sharex=shared, sharey=shared)
         if way:
-            ax.set_title(style.broken(way, int(14 * style.width_in(figure) / columns)), pad=10)  # clear of labels
+            ax.set_title(style.broken(way, int(14 * style.width_in(figure) / columns)), pad=11)  # clear of labels
         left, lowest = index % columns == 0, index + columns >= len(ways)
         ax.tick_params(labelleft=left, labelbottom=lowest)
         ax.set_xlabel(labels[0] if lowest else "")

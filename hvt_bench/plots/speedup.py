@@ -52,7 +52,7 @@ def draw_speedup(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
         if falls:
             _draw_shares(panel)
         name_points(panel, centres_of(panel))
-        panel.ax.set_title(_correlation(panel.points), loc="left", fontsize=6, pad=1.5)
+        _write_under_title(panel, _correlation(panel.points))
     why = "as asked" if asked.baseline else "the first of family vit, or else the dearest"
     notes = [
         f"baseline: {baseline} at its centre ({why}), measured on the same device, in the same format and batch",
@@ -102,6 +102,13 @@ def _draw_shares(panel: Panel) -> None:
             style.write_beside(panel.ax, float(y[-1]), name)
         else:
             style.write_at(panel.ax, (float(x[inside][0]), float(y[inside][0])), name)
+
+
+def _write_under_title(panel: Panel, text: str) -> None:
+    """Write between a panel and its title; a second title would share the place of the first."""
+    panel.ax.annotate(
+        text, (0, 1), xycoords="axes fraction", xytext=(0, 2), textcoords="offset points", va="bottom", fontsize=6
+    )
 
 
 def _correlation(points: pd.DataFrame) -> str:
