@@ -140,9 +140,21 @@ def test_accuracy_draws_what_is_printed_and_ones_own_by_other_markers(figure):
     macs, latency = figure.axes
     assert markers(macs) == {(HVT["macs"] / 1e9, 78.0), (DEIT["macs"] / 1e9, 79.8), (rows[2]["macs"] / 1e9, 60.0)}
     assert markers(latency) == {(66.0, 78.0), (97.0, 79.8), (rows[2]["macs"] / 1e8, 60.0)}
-    assert {"own", "printed"} < set(legend(figure))
-    assert "1 models without a top-1 not drawn. No row is of nobody" in footer(figure)
+    assert {"own", "printed: HVT", "printed: DeiT"} < set(legend(figure))
+    assert "Printed: as HVT and DeiT each printed it" in footer(figure)
+    assert "1 row without a top-1 or MACs not drawn, all of 1 model among them. No row is of nobody" in footer(figure)
     assert names(figure)[0] == ["hvt_s_1", "deit_small", "mine"]
+
+
+def test_accuracy_draws_a_front_for_each_system_that_printed(figure):
+    third = [row_of(name) for name in ("vit_small:img_size=384", "vit_base:embed_dim=512,num_heads=8")]
+    draw_accuracy([*third, DEIT, row_of("deit_tiny")], figure)
+    ax = figure.axes[0]
+    joined = [set(line.get_ydata()) for line in ax.lines if line.get_linestyle() != "None"]
+    assert joined == [{83.0, 83.4}, {72.2, 79.8}]
+    shapes = {line.get_marker() for line in ax.lines if line.get_linestyle() == "None"}
+    assert len(shapes) == 2
+    assert {"printed: DeiT-III", "printed: DeiT"} < set(legend(figure))
 
 
 def test_accuracy_needs_a_top1():

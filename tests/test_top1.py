@@ -6,7 +6,7 @@ from tests.test_rebuild import row_of
 
 
 def test_a_network_has_the_top1_that_is_printed_of_it():
-    assert top1_of(row_of("hvt_s_1"), {}) == Top1(78.00, "printed", "hvt_s_1")
+    assert top1_of(row_of("hvt_s_1"), {}) == Top1(78.00, "printed", "hvt_s_1", "HVT")
     assert top1_of(row_of("hvt_s_1", axis="embed_dim", embed_dim=192, num_heads=3), {}).network == "hvt_ti_1"
     assert top1_of(row_of("hvt_s_1", num_classes=7), {}) is None
 

@@ -24,6 +24,9 @@ class Top1(NamedTuple):
     network: str = ""
     """What the source calls it, where that is a name of ours."""
 
+    system: str = ""
+    """Whose printed number it is: `DeiT-III`; empty where it is not printed. Systems differ in how they train."""
+
 
 @lru_cache(maxsize=1)
 def printed() -> dict[ModelConfig, Top1]:
@@ -33,7 +36,7 @@ def printed() -> dict[ModelConfig, Top1]:
         for line in published(key):
             config = named(line.network) if line.network and line.top1 and line.dataset == _DATASET else None
             if config is not None and getattr(config, "num_classes", None) == _CLASSES:
-                found.setdefault(config, Top1(float(line.top1), "printed", line.network))
+                found.setdefault(config, Top1(float(line.top1), "printed", line.network, line.system))
     return found
 
 
