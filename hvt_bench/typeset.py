@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from hvt_bench.analysis.pick import Baseline, ratio
-from hvt_bench.errors import RequestError, unknown
+from hvt_bench.errors import RequestError, plural, unknown
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
 _BOOKKEEPING = frozenset(
@@ -94,6 +94,21 @@ def _has_ratio(name: str) -> bool:
 
 def _ratios(name: str, values: Sequence[Value], against: Sequence[Row | None]) -> list[float | None]:
     return [None if base is None else ratio(value, base[name]) for value, base in zip(values, against, strict=True)]
+
+
+def missing_ratios(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline) -> list[str]:
+    """Say how many values of a table have no ratio beside them since the baseline has none, and why."""
+    lacking: dict[str, list[str]] = {}
+    for name in filter(_has_ratio, columns or varying(rows)):
+        for row in rows:
+            base = baseline.of(row)
+            if row[name] is not None and base is not None and not base[name]:
+                lacking.setdefault(str(base["status"]), []).append(name)
+    return [
+        f"{plural(len(names), 'ratio')} missing: {baseline.name} has no {' and no '.join(dict.fromkeys(names))} "
+        f"above 0, its status is {status}"
+        for status, names in lacking.items()
+    ]
 
 
 def _best(name: str, values: Sequence[Value]) -> frozenset[int]:

@@ -574,6 +574,15 @@ def test_table_picks_within_budgets(run, small):
     assert run(*table, "--where", "depth~4")[0] == 2
 
 
+def test_table_says_how_many_ratios_the_baseline_cannot_give(run, tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text(
+        "point_id,model,axis,status,macs,latency_ms\n1,a,,ok,2000000000,5\n2,b,,oom,4000000000,\n", encoding="utf-8"
+    )
+    code, _, err = run("table", path, "--baseline", "b", "--columns", "macs,latency_ms")
+    assert (code, err) == (0, "1 ratio missing: b has no latency_ms above 0, its status is oom\n")
+
+
 def test_plot_names_what_it_wrote_and_what_it_could_not_draw(run, small):
     run("sweep", "small.yaml", "--executor", "inline")
     code, out, err = run("plot", "reports/run.csv", "scaling", "--format", "svg")

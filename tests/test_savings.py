@@ -1,7 +1,7 @@
 import pytest
 from scipy import stats
 
-from hvt_bench.analysis.savings import MIN_POINTS, pairs, rank_correlation, usual_baseline, why_no_pairs
+from hvt_bench.analysis.savings import MIN_POINTS, left_alone, pairs, rank_correlation, usual_baseline, why_no_pairs
 from hvt_bench.errors import RequestError
 from tests.rows import row
 
@@ -36,6 +36,17 @@ def test_a_row_is_held_against_what_was_measured_as_it_was():
     assert [pair.gain for pair in pairs([*ROWS[:2], *batches], "deit_small")] == [0.6, 0.8]
     assert pairs([ROWS[1], made(batch_size=8)], "deit_small") == []
     assert why_no_pairs([ROWS[1], made(batch_size=8)], "deit_small") == "no other row was measured as deit_small was"
+
+
+def test_a_baseline_that_was_not_timed_is_named_as_the_reason():
+    failed = made("deit_small", macs=4_000, latency_ms=None, status="oom")
+    why = "deit_small has no latency_ms above 0, its status is oom"
+    assert why_no_pairs([ROWS[0], failed, ROWS[2]], "deit_small") == why
+    assert left_alone([*ROWS[:1], failed, made(batch_size=8)], "deit_small") == [
+        f"1 point not drawn ({why})",
+        "1 point not drawn (no deit_small was measured alike)",
+    ]
+    assert left_alone(ROWS, "deit_small") == []
 
 
 def test_macs_of_training_are_those_of_a_training_step():

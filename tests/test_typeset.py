@@ -8,7 +8,7 @@ import pytest
 from hvt_bench.analysis.pick import Baseline
 from hvt_bench.errors import RequestError
 from hvt_bench.row import COLUMNS, Row
-from hvt_bench.typeset import FORMS, typeset, varying
+from hvt_bench.typeset import FORMS, missing_ratios, typeset, varying
 from tests.rows import row
 
 ROWS = [
@@ -30,6 +30,15 @@ def test_markdown_shows_the_columns_that_vary():
         "| m     |     6 |      2.40   |   1234.5   |\n"
         "| m     |    12 | **0.00123** | **0.0123** |"
     )
+
+
+def test_ratios_that_the_baseline_cannot_give_are_counted():
+    failed = row(model="deit_small", macs=4_598_882_304, status="oom", point_id="failed")
+    rows = [ROWS[0], failed, ROWS[2]]
+    assert missing_ratios(rows, COLUMNS_SHOWN, Baseline(rows, "deit_small")) == [
+        "4 ratios missing: deit_small has no latency_ms and no throughput_img_s above 0, its status is oom"
+    ]
+    assert missing_ratios(ROWS, ["macs", "latency_ms"], Baseline(ROWS, "deit_small")) == []
 
 
 def test_markdown_says_why_a_row_is_not_ok():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from hvt_bench.analysis.pick import Baseline, ratio
+from hvt_bench.analysis.series import having
+from hvt_bench.errors import plural
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import Row
 
@@ -67,8 +70,27 @@ def why_no_pairs(rows: Sequence[Row], baseline: str, cost: str = "macs", gain: s
     """Say why `pairs` gives none; empty where it gives some. Raises RequestError as `pairs` does."""
     if not baseline:
         return "no model has a centre that others could be held against"
-    first = next(_pairs(rows, Baseline(rows, baseline), cost, gain), None)
-    return "" if first else f"no other row was measured as {baseline} was"
+    if next(_pairs(rows, Baseline(rows, baseline), cost, gain), None):
+        return ""
+    found = [reason for reason in _unpaired(rows, baseline, cost, gain) if reason]
+    return found[0] if found else f"no other row was measured as {baseline} was"
+
+
+def left_alone(rows: Sequence[Row], baseline: str, cost: str = "macs", gain: str = "latency_ms") -> list[str]:
+    """Say how many rows have both metrics and nothing to be held against, and why."""
+    reasons = Counter(reason or f"no {baseline} was measured alike" for reason in _unpaired(rows, baseline, cost, gain))
+    return [f"{plural(count, 'point')} not drawn ({reason})" for reason, count in reasons.items()]
+
+
+def _unpaired(rows: Sequence[Row], baseline: str, cost: str, gain: str) -> Iterator[str]:
+    """Yield what the baseline lacks, for each row that has both metrics; empty where no baseline was measured alike."""
+    base = Baseline(rows, baseline)
+    for row in having(rows, cost, gain):
+        held = base.of(row)
+        if held is None:
+            yield ""
+        elif held is not row and (lacking := [name for name in (cost, gain) if not held[name]]):
+            yield f"{baseline} has no {' and no '.join(lacking)} above 0, its status is {held['status']}"
 
 
 def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float | None:

@@ -137,7 +137,7 @@ def table(
     """
     from hvt_bench.analysis.pick import Baseline, in_order, keep, parse_condition
     from hvt_bench.table import read_table
-    from hvt_bench.typeset import typeset
+    from hvt_bench.typeset import missing_ratios, typeset
 
     conditions = [parse_condition(text) for text in where or []]
     rows = read_table(csv)
@@ -149,6 +149,8 @@ def table(
     alone = sum(base.of(row) is None for row in kept) if base else 0
     if alone:
         typer.echo(f"{plural(alone, 'row')} without ratios: no {baseline} was measured alike", err=True)
+    for line in missing_ratios(kept, _names(columns), base) if base else ():
+        typer.echo(line, err=True)
 
 
 def fit(

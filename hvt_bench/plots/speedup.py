@@ -7,7 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from hvt_bench.analysis.savings import MIN_POINTS, Pair, pairs, rank_correlation, usual_baseline, why_no_pairs
+from hvt_bench.analysis.savings import (
+    MIN_POINTS,
+    Pair,
+    left_alone,
+    pairs,
+    rank_correlation,
+    usual_baseline,
+    why_no_pairs,
+)
 from hvt_bench.analysis.series import absent, left_out
 from hvt_bench.errors import RequestError, plural
 from hvt_bench.plots import style
@@ -60,6 +68,7 @@ def draw_speedup(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
         *(["lines: share of the saved MACs that is saved time"] if falls and x == "macs" else []),
         *more_hues(points, asked.hue),
         *left_out(rows, x, y),
+        *left_alone(rows, baseline, x, y),
         *above_zero(rows, lambda row: (style.shown(row, x), style.shown(row, y)))[1],
     ]
     style.add_footer(figure, rows, notes)
