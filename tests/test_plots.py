@@ -179,6 +179,16 @@ def test_the_exponent_of_each_line_stands_above_its_panel(figure):
     assert "^: exponent of a power law" in footer(figure)
 
 
+def test_a_figure_without_exponents_says_why(figure):
+    many = [row(model=f"m{number}") for number in range(5)]
+    draw_scaling([*many, *(swept("depth", 6, model=f"m{number}", latency_ms=3.0) for number in range(5))], figure)
+    assert "No exponents of 5 lines, 4 have room: `hvt-bench fit` prints all" in footer(figure)
+    assert "^" not in footer(figure)
+    words = Figure((7, 5), layout="constrained")
+    draw_scaling([row(), swept("dtype", "float16", latency_ms=3.0)], words)
+    assert "No exponents: they take an axis of numbers with two points on a line" in footer(words)
+
+
 def test_more_lines_than_can_be_told_apart_are_grey(figure):
     models = [f"m{number}" for number in range(MOST_LINES + 3)]
     draw_scaling([made for model in models for made in (row(model=model), swept("depth", 6, model=model))], figure)

@@ -56,12 +56,12 @@ class Figure:
 
 
 FIGURES: dict[str, Figure] = {
-    "scaling": Figure("MACs and latency along every swept axis, with exponents", draw_scaling, lacks_scaling, 2.1),
-    "tradeoff": Figure("latency against MACs, and the front", draw_tradeoff, lacks_tradeoff, 3.4),
-    "speedup": Figure("how much of the saved MACs becomes saved time", draw_speedup, lacks_speedup, 3.4),
-    "accuracy": Figure("top-1 against cost, latency and memory", draw_accuracy, lacks_accuracy, 2.6),
+    "scaling": Figure("what each swept axis costs: a panel for each metric", draw_scaling, lacks_scaling, 2.1),
+    "tradeoff": Figure("one metric against another, and the front", draw_tradeoff, lacks_tradeoff, 3.4),
+    "speedup": Figure("one metric against another, both over those of a baseline", draw_speedup, lacks_speedup, 3.4),
+    "accuracy": Figure("top-1 against what it costs", draw_accuracy, lacks_accuracy, 2.6),
     "tokens": Figure("tokens that enter each block, and what attention costs", draw_tokens, lacks_tokens, 2.4),
-    "breakdown": Figure("what the MACs of each model go into, and by stage", draw_breakdown, lacks_breakdown),
+    "breakdown": Figure("what the MACs of each model go into", draw_breakdown, lacks_breakdown),
     "heatmap": Figure("a metric over two fields of a grid", draw_heatmap, lacks_heatmap),
     "memory": Figure("peak memory against MACs", draw_memory, lacks_memory, 3.4),
     "roofline": Figure("MACs per second against arithmetic intensity", draw_roofline, lacks_roofline, 3.0),

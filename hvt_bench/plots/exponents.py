@@ -30,6 +30,16 @@ def fits_of(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame) -
         return {}
 
 
+def why_no_fits(metrics: Sequence[str], points: pd.DataFrame) -> str:
+    """Say why no exponents stand above the panels, where `fits_of` gives none."""
+    lines = points["line"].nunique()
+    if not any(metric in FITTED for metric in metrics):
+        return f"no exponents: {' and '.join(metrics)} {'has' if len(metrics) == 1 else 'have'} none"
+    if lines > MOST_EXPONENTS:
+        return f"no exponents of {lines:,} lines, {MOST_EXPONENTS} have room: `hvt-bench fit` prints all"
+    return "no exponents: they take an axis of numbers with two points on a line"
+
+
 def write_exponents(
     ax: Axes, points: pd.DataFrame, looks: Mapping[str, dict[str, Any]], fits: Mapping[Key, Fit], where: tuple[str, str]
 ) -> None:

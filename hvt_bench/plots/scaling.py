@@ -25,7 +25,7 @@ from hvt_bench.analysis.series import (
 )
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
-from hvt_bench.plots.exponents import fits_of, write_exponents
+from hvt_bench.plots.exponents import fits_of, why_no_fits, write_exponents
 from hvt_bench.plots.ticks import mark_places
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
@@ -249,6 +249,7 @@ def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, ex
         "bands: from the fastest round to the slowest": rounds and points["line"].nunique() <= MOST_BANDS,
         "the figure `noise` shows how far rounds are apart": rounds and points["line"].nunique() > MOST_BANDS,
         "^: exponent of a power law of all points, with its 95 % interval where the rounds of four give one": exponents,
+        why_no_fits(metrics, points): not exponents,
         "thin dashed lines: centres that are not on the axis": points["x"].isna().any(),
         f"{more:,} more lines in grey": more > 0,
     }
