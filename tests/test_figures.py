@@ -181,6 +181,16 @@ def test_tokens_of_a_grid_are_those_of_its_home():
     ]
 
 
+def test_tokens_say_what_is_held(figure):
+    grid = [row_of(f"hvt_s_1:depth={d},pool_stages={p}", name="hvt_s_1") for d in (6, 12) for p in (0, 1, 2)]
+    larger = row_of("hvt_s_1:img_size=384", name="hvt_s_1", axis="img_size")
+    draw_tokens([*grid, larger], figure)
+    assert "Held at depth 12, img_size 224: 4 rows of other values not drawn" in footer(figure)
+    alone = Figure((7, 5), layout="constrained")
+    draw_tokens(grid[3:], alone)
+    assert "eld at" not in footer(alone)
+
+
 def test_the_area_under_the_squares_is_the_pairs(figure):
     draw_tokens([HVT, DEIT], figure)
     lens = parse_model("hvt_s_1").seq_lens

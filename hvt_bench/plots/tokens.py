@@ -9,16 +9,18 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from hvt_bench.analysis.rebuild import centres
-from hvt_bench.analysis.series import describe, varying_network
+from hvt_bench.analysis.series import describe, having, varying_network
 from hvt_bench.errors import plural
+from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
-from hvt_bench.row import Row
+from hvt_bench.row import Row, csv_text
 
 SHORTENING = (  # fields that change the tokens within a network, and nothing that enters it
     "pool_stages", "blocks_per_stage", "pool_kernel_size", "pool_stride", "stage_depths", "kv_stride", "keep_rate",
 )  # fmt: skip
 MOST = 10  # staircases that can be told apart
+MOST_VALUES = 3  # of a field, that the footer names
 LEAST_IN = 2.8  # width of a panel
 LOG_FROM = 40.0  # numbers of tokens that range further, as of an MViT beside a ViTGAN, stand on a logarithmic axis
 
@@ -63,6 +65,7 @@ def draw_tokens(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NOT
         *(["MViT pools keys and values too, so it computes fewer pairs"] if _has(rows, "mvit") else []),
         *([f"{plural(left, 'other staircase')} not drawn"] if left else []),
         *_without(rows),
+        *_held(rows),
     ]
     style.add_footer(figure, rows, notes)
     return figure
@@ -107,6 +110,32 @@ def _listed(names: Sequence[str]) -> str:
 
 def _has(rows: Sequence[Row], family: str) -> bool:
     return any(row["family"] == family and row["seq_lens"] is not None for row in rows)
+
+
+def _held(rows: Sequence[Row]) -> list[str]:
+    """Say at which values of what else varies the staircases are, and how many rows lie elsewhere."""
+    fields = [name for name in varying_network(rows) if name not in SHORTENING]
+    fields += [
+        axis
+        for axis in dict.fromkeys(str(row["axis"]) for row in having(rows, "axis", "seq_lens"))
+        if axis in CONFIG_COLUMNS and axis not in (*SHORTENING, *fields)
+    ]
+    by_model = {row["model"]: row for row in centres(rows)}
+    apart = [
+        [name for name in fields if row[name] != by_model[row["model"]][name]]
+        for row in having(rows, "seq_lens")
+        if row["model"] in by_model
+    ]
+    elsewhere = sum(map(bool, apart))
+    if not elsewhere:
+        return []
+    values = {
+        name: dict.fromkeys(csv_text(row[name]) for row in by_model.values() if row[name] is not None)
+        for name in fields
+        if any(name in names for names in apart)
+    }
+    held = ", ".join(f"{name} {' or '.join(list(found)[:MOST_VALUES])}" for name, found in values.items())
+    return [f"held at {held}: {plural(elsewhere, 'row')} of other values not drawn"]
 
 
 def _without(rows: Sequence[Row]) -> list[str]:
