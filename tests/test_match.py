@@ -179,6 +179,15 @@ counted    what is shown, by fvcore and by PyTorch's FlopCounterMode; the search
     )
 
 
+def test_where_params_are_equal_the_ratio_of_macs_stands_beside():
+    header, _, target, alone, *_ = render_match(
+        match("deit_tiny", "hvt", [], ["pool_stages=1"], 2, "params")
+    ).splitlines()
+    assert header.endswith("params ratio    macs ratio")
+    assert target.split()[-2:] == ["1.000", "1.00"]
+    assert alone.split()[-2:] == ["1.003", "0.51"]
+
+
 def test_csv_and_json_hold_the_same(paper):
     records = list(csv.DictReader(io.StringIO(render_match(paper, "csv"))))
     said = json.loads(render_match(paper, "json"))

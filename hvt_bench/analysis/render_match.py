@@ -30,13 +30,13 @@ def render_match(found: Matches, form: str = "table", limit: int = 10) -> str:
 
 def _as_table(found: Matches, limit: int) -> str:
     target = found.target
-    lines = [_line("target", target.model, {}, target.macs, target.params, 1.0, found, target.cost)]
+    lines = [_line("target", target.model, {}, target.macs, target.params, found, target.cost)]
     lines += [
         _line_of(kind if match.within else f"{kind}, nearest", found, match) for kind, match in found.shown(limit)
     ]
     memory = found.metric == "estimated_memory_mib"
     headers = ["what", "model", *found.values, "MACs (G)", "params (M)", *(["memory (MiB)"] if memory else [])]
-    headers += [f"{found.metric} ratio", "params ratio"]
+    headers += [f"{found.metric} ratio", f"{_other(found)} ratio"]
     aligned = ["left", "left", *["right"] * (len(headers) - 2)]
     table = tabulate(lines, headers, tablefmt="simple", colalign=aligned, disable_numparse=True)
     return "\n".join([table, "", *_remarks(found, limit)])
@@ -46,7 +46,7 @@ def _line_of(kind: str, found: Matches, match: Match) -> list[str]:
     names = ", ".join(match.variants)
     model = f"{names} = {match.model}" if names else match.model
     macs = recount(match)
-    return _line(kind, model, match.config.fields(), macs, match.params, match.params_ratio, found, match.cost)
+    return _line(kind, model, match.config.fields(), macs, match.params, found, match.cost)
 
 
 def _line(
@@ -55,12 +55,12 @@ def _line(
     fields: dict[str, Any],
     macs: int,
     params: int,
-    params_ratio: float,
     found: Matches,
     cost: float,
 ) -> list[str]:
-    theirs = found.target.config.fields()
-    own = fields or theirs
+    target = found.target
+    own = fields or target.config.fields()
+    other = macs / target.macs if _other(found) == "macs" else params / target.params
     memory = [f"{cost:,.1f}"] if found.metric == "estimated_memory_mib" else []
     return [
         kind,
@@ -69,9 +69,14 @@ def _line(
         f"{macs / 1e9:.2f}",
         f"{params / 1e6:.2f}",
         *memory,
-        f"{cost / found.target.cost:.3f}",
-        f"{params_ratio:.2f}",
+        f"{cost / target.cost:.3f}",
+        f"{other:.2f}",
     ]
+
+
+def _other(found: Matches) -> str:
+    """Name the count that stands beside the cost that is to be equalled."""
+    return "macs" if found.metric == "params" else "params"
 
 
 def _remarks(found: Matches, limit: int) -> list[str]:
