@@ -98,6 +98,26 @@ def test_designs_are_the_networks_that_override_makes():
     assert {config.num_heads for _, config in found} == {3, 4}
 
 
+def test_designs_that_differ_only_in_a_field_without_effect_are_one():
+    """How an HVT pools that never does; a field that is not varied counts for nothing."""
+    designs = Designs(TINY, {"pool_stages": (0, 1), "pool": ("max", "avg"), "pool_stride": (2, 3)})
+    found = [tuple(changes.values()) for changes, _ in designs]
+    assert found == [(0, "max", 2), *((1, pool, stride) for pool in ("max", "avg") for stride in (2, 3))]
+    assert (len(designs), designs.repeated, designs.invalid) == (8, 3, 0)
+    assert len(list(Designs(TINY, {"pool_stages": (0, 1, 2)}))) == 3
+
+
+@pytest.mark.parametrize("pool", ["max", "avg", "conv_dw"])
+def test_what_is_without_effect_builds_the_same(pool):
+    def modules(**changes):
+        return repr(override(TINY, depth=2, pool=pool, **changes).build_on_meta())
+
+    for name, value in {"pool_kernel_size": 4, "pool_stride": 3}.items():
+        assert modules(pool_stages=0) == modules(pool_stages=0, **{name: value})
+        assert modules(pool_stages=1) != modules(pool_stages=1, **{name: value})
+    assert modules(pool_stages=0) == repr(override(TINY, depth=2, pool_stages=0).build_on_meta())
+
+
 def test_names_are_short():
     assert design_name(TINY) == "hvt:embed_dim=192"
     assert design_name(parse_model("hvt_s_4")) == "hvt:pool_stages=4"

@@ -100,6 +100,19 @@ def test_a_target_of_others_is_counted():
     assert found.target.params == count("timm:vit_tiny_patch16_224:depth=2").params
 
 
+def test_a_target_whose_sizes_are_not_known_says_where_the_search_begins():
+    pytest.importorskip("timm")
+    text = render_match(match("timm:vit_tiny_patch16_224:depth=2", "hvt", ["embed_dim"]))
+    (said,) = [line for line in text.splitlines() if line.startswith("begins at")]
+    assert said == (
+        "begins at  embed_dim 384, the usual of family hvt: that of timm:vit_tiny_patch16_224:depth=2 cannot be read; "
+        "--values embed_dim=192..384:64 widens it downwards"
+    )
+    wider = match("timm:vit_tiny_patch16_224:depth=2", "hvt", [], ["embed_dim=192..384:64"])
+    assert "begins at" not in render_match(wider)
+    assert "begins at" not in render_match(match("deit_tiny", "hvt", ["embed_dim", "depth"]), limit=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -177,6 +190,16 @@ searched   6 designs, 0 more combinations are no network; 2 designs within 12 % 
 ranked     by params, then by each dimension that the target has, in this order; a smaller patch is more
 counted    what is shown, by fvcore and by PyTorch's FlopCounterMode; the search is by closed form"""  # noqa: E501
     )
+
+
+def test_a_network_that_two_combinations_make_comes_once():
+    found = match("deit_tiny", "hvt", [], ["pool_stages=0,1", "pool=max,avg"], 5)
+    assert [match.changes for match in found.joint] == [{"pool_stages": 0, "pool": "max"}]
+    assert (found.designs, found.invalid, found.repeated) == (3, 0, 1)
+    assert (
+        "searched   3 designs, 0 more combinations are no network, 1 the network of another (a field without effect); "
+        "1 design within 5 % of the target"
+    ) in render_match(found)
 
 
 def test_where_params_are_equal_the_ratio_of_macs_stands_beside():

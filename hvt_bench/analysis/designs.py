@@ -62,20 +62,36 @@ class Designs:
     values: Mapping[str, Sequence[Any]]
     invalid: int = field(default=0, init=False)
     """Of those made so far, combinations that are no network."""
+    repeated: int = field(default=0, init=False)
+    """Of those made so far, combinations that are the network of an earlier one."""
 
     def __len__(self) -> int:
         return math.prod(map(len, self.values.values()))
 
     def __iter__(self) -> Iterator[tuple[Changes, ModelConfig]]:
-        """Yield the changes to the base and the network, of each combination that is one."""
+        """Yield the changes to the base and the network, of each combination that is one; each network once.
+
+        Of those that differ only in fields without effect, it is the first.
+        """
         made, fields = type(self.base), self.base.fields()
-        self.invalid = 0
+        self.invalid = self.repeated = 0
+        varied = self.values.keys()
+        seen: set[tuple[Any, ...]] = set()
         for combination in itertools.product(*self.values.values()):
             changes = dict(zip(self.values, combination, strict=True))
             try:
-                yield changes, made.model_validate(made.merge(fields, changes))
+                config = made.model_validate(made.merge(fields, changes))
             except (ValidationError, ConfigError):  # the sentence that `override` makes takes longer than the network
                 self.invalid += 1
+                continue
+            idle = config.without_effect()
+            if not varied.isdisjoint(idle):
+                telling = tuple((name, value) for name, value in changes.items() if name not in idle)
+                if telling in seen:
+                    self.repeated += 1
+                    continue
+                seen.add(telling)
+            yield changes, config
 
 
 def base_for(target: ModelConfig, family: str) -> ModelConfig:

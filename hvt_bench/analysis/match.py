@@ -87,9 +87,11 @@ class Matches:
     joint: tuple[Match, ...]
     """Of all combinations: those within the tolerance, the best first."""
     designs: int
-    """Combinations that are a network."""
+    """Networks that the combinations are."""
     invalid: int
     """Combinations that are none."""
+    repeated: int
+    """Combinations that are the network of another one."""
 
     def shown(self, limit: int) -> list[tuple[str, Match]]:
         """Return what a reader sees, and how it was found: the `limit` best of each, and published variants."""
@@ -162,8 +164,10 @@ def match(
     search = _Search(target, meter, tolerance_pct)
     alone = {name: search.nearest(Designs(base, {name: found})) for name, found in dimensions.items()}
     joint = search.within(everything)
-    designs = len(everything) - everything.invalid
-    return Matches(target, metric, tolerance_pct, base, dimensions, alone, joint, designs, everything.invalid)
+    lost, same = everything.invalid, everything.repeated
+    return Matches(
+        target, metric, tolerance_pct, base, dimensions, alone, joint, len(everything) - lost - same, lost, same
+    )
 
 
 @dataclass

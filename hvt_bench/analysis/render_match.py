@@ -15,6 +15,8 @@ from hvt_bench.analysis.match import Match, Matches, recount
 from hvt_bench.errors import RequestError, plural, unknown
 from hvt_bench.row import csv_text
 
+_UPWARD = ("embed_dim", "depth")  # dimensions whose usual values begin at the target's and go up
+
 
 def render_match(found: Matches, form: str = "table", limit: int = 10) -> str:
     """Return matches as text, the `limit` best of those of all dimensions together; `form`: `table`, `csv`, `json`.
@@ -82,14 +84,35 @@ def _other(found: Matches) -> str:
 def _remarks(found: Matches, limit: int) -> list[str]:
     more = len(found.joint) - limit
     shown = f", the best {limit} above" if more > 0 else ""
+    same = f", {found.repeated:,} the network of another (a field without effect)" if found.repeated else ""
     return [
         f"varied     {'; '.join(f'{name} {_spelt(values)}' for name, values in found.values.items())}; "
         f"the rest as {design_name(found.base)}",
-        f"searched   {plural(found.designs, 'design')}, {found.invalid:,} more combinations are no network; "
+        *_start(found),
+        f"searched   {plural(found.designs, 'design')}, {found.invalid:,} more combinations are no network{same}; "
         f"{plural(len(found.joint), 'design')} within {found.tolerance_pct:g} % of the target{shown}, "
         "and published variants",
         "ranked     by params, then by each dimension that the target has, in this order; a smaller patch is more",
         "counted    what is shown, by fvcore and by PyTorch's FlopCounterMode; the search is by closed form",
+    ]
+
+
+def _start(found: Matches) -> list[str]:
+    """Say from what a search went up that does not know the target's own value, and how to widen it."""
+    theirs, base = type(found.target.config).model_fields, found.base.fields()
+    names = [name for name, values in found.values.items() if name in _UPWARD and name not in theirs]
+    starts = {name: values for name, values in found.values.items() if name in names and values[0] == base[name]}
+    if not starts:
+        return []
+    at = ", ".join(f"{name} {csv_text(values[0])}" for name, values in starts.items())
+    wider = " ".join(
+        f"--values {name}={values[0] // 2}..{values[0]}:{values[1] - values[0]}"
+        for name, values in starts.items()
+        if len(values) > 1
+    )
+    widens = f"; {wider} widens it downwards" if wider else ""
+    return [
+        f"begins at  {at}, the usual of family {found.base.family}: that of {found.target.model} cannot be read{widens}"
     ]
 
 
@@ -141,6 +164,7 @@ def _as_json(found: Matches, limit: int) -> str:
         "values": {name: list(values) for name, values in found.values.items()},
         "designs": found.designs,
         "invalid": found.invalid,
+        "repeated": found.repeated,
         "within": len(found.joint),
         "matches": _records(found, limit),
     }

@@ -113,6 +113,10 @@ class ModelConfig(Record):
         """Learned numbers by formula; None where there is no formula."""
         return None
 
+    def without_effect(self) -> tuple[str, ...]:
+        """Return the fields whose value changes nothing in this network, such as how it pools where it never does."""
+        return ()
+
     def fields(self) -> dict[str, Any]:
         """Return what describes the network, by the names that a person writes."""
         return {name: getattr(self, name) for name in type(self).model_fields}

@@ -76,6 +76,10 @@ class HVTConfig(TransformerConfig):
             fields["blocks_per_stage"] = None
         return fields
 
+    def without_effect(self) -> tuple[str, ...]:
+        """How an HVT pools that never does."""
+        return () if self.pooling_blocks else ("pool", "pool_kernel_size", "pool_stride")
+
     @property
     def pooling_blocks(self) -> frozenset[int]:
         """Indices of the blocks that pool after their MLP."""
