@@ -8,9 +8,19 @@ from hvt_bench.row import COLUMNS, Row
 from tests.rows import row
 
 ROWS = [
-    row(point_id="a", depth=6, latency_ms=4.0, macs=1_000_000_000, warnings=("noisy", "other_load"), compile=True),
+    row(
+        point_id="a",
+        depth=6,
+        latency_ms=4.0,
+        macs=1_000_000_000,
+        warnings=("noisy", "other_load"),
+        compile=True,
+        seq_lens=(196, 97),
+    ),
     row(point_id="b", depth=12, latency_ms=9.0, macs=2_000_000_000, warnings=("noisy",), compile=False),
-    row(point_id="c", depth=24, latency_ms=None, macs=3_000_000_000, dtype="bfloat16", status="oom"),
+    row(
+        point_id="c", depth=24, latency_ms=None, macs=3_000_000_000, dtype="bfloat16", status="oom", seq_lens=(196, 196)
+    ),
 ]
 
 
@@ -39,6 +49,21 @@ def kept(*texts):
         ("compile!=true", "b"),
         ("warnings=other_load", "a"),
         ("warnings!=other_load", "b"),
+        ("warnings=noisy", "ab"),
+        ("warnings=noisy other_load", "a"),
+        ("warnings!=noisy other_load", "b"),
+        ("warnings=other_load noisy", ""),
+        ("seq_lens=196", "ac"),
+        ("seq_lens= 196  97 ", "a"),
+        ("seq_lens!=196", ""),
+        ("seq_lens!=196 97", "c"),
+        ("seq_lens=", "b"),
+        ("seq_lens!=", "ac"),
+        ("latency_ms=", "c"),
+        ("latency_ms == ", "c"),
+        ("latency_ms!=", "ab"),
+        ("compile=", "c"),
+        ("warnings!=", "ab"),
         ("status=ok", "ab"),
         ("top_p=1", None),
     ],
@@ -74,7 +99,21 @@ def test_all_conditions_must_hold():
         ("latency_ms<nan", "--where 'latency_ms<nan': latency_ms is a number, and 'nan' is none"),
         ("macs<1e999", "--where 'macs<1e999': macs is a number, and '1e999' is none"),
         ("model<hvt", "--where 'model<hvt': model is text, so it can be = or != and not <"),
-        ("seq_lens>196", "--where 'seq_lens>196': seq_lens is a list, so it can be = or != and not >"),
+        (
+            "seq_lens>196",
+            "--where 'seq_lens>196': seq_lens is a list (write 'seq_lens=196': has this item; 'seq_lens=196 97': is "
+            "this whole list), so it can be = or != and not >",
+        ),
+        (
+            "seq_lens=196,97",
+            "--where 'seq_lens=196,97': seq_lens is a list (write 'seq_lens=196': has this item; 'seq_lens=196 97': is "
+            "this whole list), and '196,97' is no number",
+        ),
+        (
+            "warnings<noisy",
+            "--where 'warnings<noisy': warnings is a list (write 'warnings=ITEM': has this item; "
+            "'warnings=ITEM ITEM': is this whole list), so it can be = or != and not <",
+        ),
         ("compile=yes", "--where 'compile=yes': compile is true or false, not 'yes'"),
         ("compile<true", "--where 'compile<true': compile is true or false, so it can be = or != and not <"),
     ],

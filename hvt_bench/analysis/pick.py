@@ -24,6 +24,7 @@ OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
+_EQUAL = (operator.eq, operator.ne)
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 _CONDITION = re.compile(rf"\s*(\w+)\s*({'|'.join(OPERATORS)})\s*(.*?)\s*", flags=re.S)
@@ -32,26 +33,33 @@ _NUMBER = re.compile(rf"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)([{''.join(SU
 
 @dataclass(frozen=True)
 class Condition:
-    """What a row must fulfil; a row without a value in the column never does."""
+    """What a row must fulfil; a row without a value in the column does only where that is asked for."""
 
     column: str
     operator: str
-    value: float | bool | str
+    value: float | bool | str | tuple[float | str, ...] | None
+    """Of a list, its items; None asks whether there is a value."""
 
     def holds(self, row: Row) -> bool:
-        """Say whether it does; of a list, whether one item is equal, or, for `!=`, none."""
+        """Say whether it does; a list where it has the one item asked for, or is the several; for `!=`, where not."""
         found = row[self.column]
+        wanted = OPERATORS[self.operator] is operator.eq
+        if self.value is None:
+            return (found is None) == wanted
         if found is None:
             return False
-        if isinstance(found, tuple):
-            return (self.value in found) == (OPERATORS[self.operator] is operator.eq)
+        if isinstance(found, tuple) and isinstance(self.value, tuple):
+            return (found == self.value if len(self.value) > 1 else self.value[0] in found) == wanted
         return OPERATORS[self.operator](found, self.value)
 
 
 def parse_condition(text: str) -> Condition:
-    """Read `latency_ms<5`, `macs<=2.4G`, `dtype=bfloat16`. Raises RequestError for what is no condition."""
+    """Read `latency_ms<5`, `macs<=2.4G`, `seq_lens=196 97`, `axis=` (is empty).
+
+    Raises RequestError for what is no condition.
+    """
     found = _CONDITION.fullmatch(text)
-    if not found or not found[3]:
+    if not found or (not found[3] and OPERATORS[found[2]] not in _EQUAL):
         raise RequestError(
             f"--where '{text}' is not of the form COLUMN OPERATOR VALUE, such as 'latency_ms<5'; "
             f"operators: {' '.join(OPERATORS)}"
@@ -61,19 +69,45 @@ def parse_condition(text: str) -> Condition:
         raise RequestError(f"--where '{text}': {unknown('column', name, COLUMNS)}")
     column = COLUMNS[name]
     ordered = column.kind in (int, float) and not column.many
-    if not ordered and OPERATORS[sign] not in (operator.eq, operator.ne):
-        what = "a list" if column.many else "true or false" if column.kind is bool else "text"
+    if not ordered and OPERATORS[sign] not in _EQUAL:
+        what = _list(name) if column.many else "true or false" if column.kind is bool else "text"
         raise RequestError(f"--where '{text}': {name} is {what}, so it can be = or != and not {sign}")
+    if not value:
+        return Condition(name, sign, None)
+    if column.many:
+        return Condition(name, sign, tuple(_item(text, name, item) for item in value.split()))
     if column.kind is bool:
         if value not in ("true", "false"):
             raise RequestError(f"--where '{text}': {name} is true or false, not '{value}'")
         return Condition(name, sign, value == "true")
     if column.kind is str:
         return Condition(name, sign, value)
-    number = _NUMBER.fullmatch(value)
-    if not number or not math.isfinite(float(number[1])):
+    number = _number(value)
+    if number is None:
         raise RequestError(f"--where '{text}': {name} is a number, and '{value}' is none, such as 5, 0.5 or 2.4G")
-    return Condition(name, sign, float(number[1]) * SUFFIXES.get(number[2], 1.0))
+    return Condition(name, sign, number)
+
+
+def _item(text: str, name: str, item: str) -> float | str:
+    """Read one item of a list."""
+    if COLUMNS[name].kind is str:
+        return item
+    number = _number(item)
+    if number is None:
+        raise RequestError(f"--where '{text}': {name} is {_list(name)}, and '{item}' is no number")
+    return number
+
+
+def _list(name: str) -> str:
+    one, all_ = ("ITEM", "ITEM ITEM") if COLUMNS[name].kind is str else ("196", "196 97")
+    return f"a list (write '{name}={one}': has this item; '{name}={all_}': is this whole list)"
+
+
+def _number(text: str) -> float | None:
+    found = _NUMBER.fullmatch(text)
+    if not found or not math.isfinite(float(found[1])):
+        return None
+    return float(found[1]) * SUFFIXES.get(found[2], 1.0)
 
 
 def keep(rows: Sequence[Row], conditions: Sequence[Condition]) -> tuple[Row, ...]:

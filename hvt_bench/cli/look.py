@@ -125,7 +125,11 @@ def table(
     ] = "",
     where: Annotated[
         list[str] | None,
-        typer.Option(help="Keep the rows of which this is true, such as 'latency_ms<5'; repeatable.", metavar="TRUE"),
+        typer.Option(
+            help="Keep the rows of which this is true, such as 'latency_ms<5', 'warnings=noisy' (a list that has it), "
+            "'seq_lens=196 97' (the whole list), 'axis=' (is empty) or 'axis!=' (is not); repeatable.",
+            metavar="TRUE",
+        ),
     ] = None,
     baseline: Annotated[
         str, typer.Option(help="Add ratios to this model at its centre, measured alike.", metavar="MODEL")
