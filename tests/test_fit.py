@@ -10,6 +10,7 @@ from hvt_bench.analysis.render_fits import render_fits
 from hvt_bench.errors import RequestError
 from hvt_bench.metrics.complexity import count
 from hvt_bench.models import make_config
+from hvt_bench.report.findings import find
 from hvt_bench.row import COLUMNS, Row
 from tests.rows import row
 
@@ -143,6 +144,21 @@ def test_what_is_left_out_is_said():
     stages = [row(axis="pool_stages", pool_stages=n, macs=1000 // (n + 1)) for n in (0, 2, 3)] + [row(macs=500)]
     assert one(stages, "macs").left_out == "pool_stages 0 has no logarithm"
     assert one(stages, "macs").x == (1, 2, 3)
+
+
+def test_what_is_left_out_is_said_once():
+    """Two rows at one place, two lines: one reason."""
+    places = (0, 0, 1, 2)
+    lines = [
+        row(model=model, axis="pool_stages", pool_stages=n, macs=1000 // (n + 1), params=9)
+        for model in ("hvt_s_1", "hvt_ti_1")
+        for n in places
+    ]
+    said = render_fits(fit_rows(lines))
+    assert said.count("pool_stages 0 has no logarithm") == 1
+    assert "left out: hvt_s_1, pool_stages, macs, params; hvt_ti_1, pool_stages, macs, params: pool_stages 0" in said
+    told = [finding.text for finding in find(lines, fit_rows(lines), "")]
+    assert sum(text.count("pool_stages 0 has no logarithm") for text in told) == 1
 
 
 def test_an_axis_of_words_is_said_and_a_model_without_the_axis_is_not():

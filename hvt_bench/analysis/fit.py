@@ -193,7 +193,7 @@ def _fit_line(line: str, rows: Sequence[Row], axis: str, metric: str) -> Fit | s
         no_interval=no_interval,
         bend=None if no_bend else power.find_bend(x, y),
         no_bend=no_bend,
-        left_out="; ".join(without),
+        left_out="; ".join(dict.fromkeys(without)),
     )
 
 

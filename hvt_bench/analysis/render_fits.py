@@ -81,7 +81,10 @@ def remarks(found: Fits) -> list[str]:
     for fit in found.fits:
         if fit.left_out:
             left_out.setdefault((f"{fit.line}, {fit.axis}", fit.left_out), []).append(fit.metric)
-    said += [f"left out: {line}, {', '.join(metrics)}: {why}" for (line, why), metrics in left_out.items()]
+    lines: dict[str, list[str]] = {}
+    for (line, why), metrics in left_out.items():
+        lines.setdefault(why, []).append(f"{line}, {', '.join(metrics)}")
+    said += [f"left out: {'; '.join(of)}: {why}" for why, of in lines.items()]
     said += [f"not fitted: {reason}" for reason in found.not_fitted]
     said.append("exponent   least-squares slope of log metric over log axis; local: between neighbours")
     said.append("off        how far the furthest point is from that power law")

@@ -255,7 +255,7 @@ def _exponents(axis: str, found: Sequence[Fit]) -> str:
     said = f"as {axis}^{low.exponent:.2f} ({low.line})"
     if low.line != high.line:
         said += f" to {axis}^{high.exponent:.2f} ({high.line})"
-    apart = ", ".join(dict.fromkeys(fit.left_out for fit in found if fit.left_out))
+    apart = ", ".join(dict.fromkeys(why for fit in found if fit.left_out for why in fit.left_out.split("; ")))
     return f"{said}, left out: {apart}" if apart else said
 
 
