@@ -112,7 +112,28 @@ def test_largest_batches_that_differ_are_not_compared():
 def test_many_pairs_are_counted():
     found = said(*(hvt(0.5, model=f"hvt_{n}") for n in range(9)), deit())
     assert sum("of the saving is realised" in finding.text for finding in found) == MOST
-    assert f"These are the first {MOST} of 9 such pairs." in [finding.text for finding in found]
+    assert f"These are the first {MOST} of 9 such pairs, and 3 more in the table." in [
+        finding.text for finding in found
+    ]
+
+
+def test_memory_that_is_not_told_is_counted():
+    found = said(*(hvt(0.5, model=f"hvt_{n}", peak_memory_mib=9.0) for n in range(8)), deit(peak_memory_mib=18.0))
+    assert f"Peak memory: these are the first {MOST} of 8, and 2 more in the table." in [each.text for each in found]
+
+
+def test_models_that_are_held_against_nothing_are_named():
+    found = said(hvt(), hvt(model="hvt_s_2", batch_size=64), deit())
+    assert "Not held against deit_small: hvt_s_2; of it no centre was measured alike. The table has the rows." in [
+        finding.text for finding in found
+    ]
+    assert not any("Not held" in finding.text for finding in said(hvt(), deit()))
+
+
+def test_figures_are_plain_numbers():
+    rows = [hvt(model="small", params=2 * 10**6, latency_ms=0.5), deit(params=1_304_000_000, latency_ms=1594.0)]
+    (text,) = (finding.text for finding in said(*rows) if "The networks" in finding.text)
+    assert text == "The networks cost 2 to 4 GMACs, have 2 to 1,300 M params and took 0.5 to 1,590 ms a batch."
 
 
 def test_memory_has_no_interval():

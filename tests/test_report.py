@@ -160,6 +160,19 @@ def test_a_single_row_has_a_page_too():
     assert "Not drawn:" in text
 
 
+def test_what_varies_in_a_grid_is_said():
+    grid = [
+        row(macs=10**9 + width, params=10**6, embed_dim=width, pool_stages=stages, dtype=dtype)
+        for width in (384, 192)
+        for stages in (0, 1)
+        for dtype in ("float32", "bfloat16")
+    ]
+    text = make_page([*grid, row(model="alone", macs=10**9, params=10**6)], "grid.csv", "0" * 64)
+    line = "<code>embed_dim</code> 192, 384; <code>pool_stages</code> 0, 1; <code>dtype</code> bfloat16, float32</td>"
+    assert f'<th scope="row">hvt_s_1</th><td>hvt</td><td class="n">8</td><td>{line}' in text
+    assert '<th scope="row">alone</th><td>hvt</td><td class="n">1</td><td>nothing</td>' in text
+
+
 def test_invalid_rows_alone_have_a_page():
     text = make_page([row(status="invalid", error="no such network", axis="depth")], "none.csv", "0" * 64)
     assert "no such network" in text

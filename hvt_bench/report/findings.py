@@ -10,6 +10,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from hvt_bench.analysis.fit import Fit, Fits
 from hvt_bench.analysis.judge import CONFIDENCE, MARGIN_PCT, MIN_ROUNDS, Judgement, judge, rounds_of
@@ -44,6 +45,7 @@ def find(rows: Sequence[Row], fits: Fits | None, baseline: str) -> list[Finding]
     return [
         *_savings(pairs),
         *_memory(pairs),
+        *_not_held(rows, pairs),
         *_range(rows),
         *_for_free(rows),
         *(_growth(fits) if fits else ()),
@@ -88,7 +90,9 @@ def _savings(pairs: Sequence[_Pair]) -> Iterator[Finding]:
     if len(told) > MOST:
         sure = sum(finding.sure for finding in told)
         decided = f"; the data decide {sure:,} of all" if any(not finding.sure for finding in told) else ""
-        yield Finding(f"These are the first {MOST} of {plural(len(told), 'such pair')}{decided}.")
+        yield Finding(
+            f"These are the first {MOST} of {plural(len(told), 'such pair')}, {_more(len(told))} in the table{decided}."
+        )
     if told and not having([row for pair in pairs for row in (pair.row, pair.base)], "latency_ms"):
         yield Finding("No time of these networks was measured, so nothing here says how long such MACs take.")
 
@@ -147,6 +151,25 @@ def _memory(pairs: Sequence[_Pair]) -> Iterator[Finding]:
             f"{pair.row['model']} peaked at {ratio:.2f} x the memory of {pair.base['model']}{pair.way}: {ours} against "
             f"{theirs} MiB, the largest of the rounds; no interval, since the rounds of memory are not in the CSV."
         )
+    if len(known) > MOST:
+        yield Finding(f"Peak memory: these are the first {MOST} of {len(known):,}, {_more(len(known))} in the table.")
+
+
+def _more(number: int) -> str:
+    return f"and {number - MOST:,} more"
+
+
+def _not_held(rows: Sequence[Row], pairs: Sequence[_Pair]) -> Iterator[Finding]:
+    """Name the models that are held against nothing."""
+    counted = dict.fromkeys(str(row["model"]) for row in having(rows, "macs") if row["status"] != "invalid")
+    held = {pair.row["model"] for pair in pairs} | {pair.base["model"] for pair in pairs}
+    alone = [model for model in counted if model not in held]
+    if alone and pairs:
+        named = ", ".join(alone[:MOST]) + (f" {_more(len(alone))}" if len(alone) > MOST else "")
+        yield Finding(
+            f"Not held against {pairs[0].base['model']}: {named}; of {'it' if len(alone) == 1 else 'these'} no centre "
+            "was measured alike. The table has the rows."
+        )
 
 
 def _range(rows: Sequence[Row]) -> Iterator[Finding]:
@@ -162,7 +185,12 @@ def _range(rows: Sequence[Row]) -> Iterator[Finding]:
 
 def _between(rows: Sequence[Row], column: str, unit: float) -> str:
     values = [float(str(row[column])) / unit for row in having(rows, column)]
-    return f"{min(values):,.3g} to {max(values):,.3g}"
+    return f"{_plain(min(values))} to {_plain(max(values))}"
+
+
+def _plain(value: float) -> str:
+    """Spell three digits that count, without an exponent: `1,590`."""
+    return f"{Decimal(f'{value:.3g}'):,f}"
 
 
 def _judged(old: Row, new: Row) -> Judgement | None:
@@ -189,7 +217,7 @@ def _for_free(rows: Sequence[Row]) -> Iterator[Finding]:
             yield Finding(
                 f"Along {axis}, params stay the same within {ALIKE_PCT:g} % on {len(free):,} of "
                 f"{plural(len(lines), 'line')}, and MACs change, from the lowest value to the highest, to between "
-                f"{ratios[0]:.3g} and {ratios[-1]:.3g} x."
+                f"{_plain(ratios[0])} and {_plain(ratios[-1])} x."
             )
 
 

@@ -140,7 +140,7 @@ def _made_on(rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
 
 
 def _plan(rows: Sequence[Row]) -> Iterator[tuple[str, str, int, dict[str, str]]]:
-    """Yield each model, its family, its number of rows, and the values that it took along each axis."""
+    """Yield each model, its family, its number of rows, and the values of each axis and of each field of a grid."""
     by_model: dict[str, list[Row]] = {}
     for row in rows:
         by_model.setdefault(str(row["model"]), []).append(row)
@@ -150,6 +150,10 @@ def _plan(rows: Sequence[Row]) -> Iterator[tuple[str, str, int, dict[str, str]]]
             on_axis = [row for row in of_model if row["axis"] in (axis, None) and row[axis] is not None]
             values: list[Any] = list(dict.fromkeys(row[axis] for row in on_axis))
             axes[axis] = ", ".join(csv_text(value) for value in sorted(values))
+        for name in (*varying_network(of_model), *varying_protocol(of_model)):
+            taken: set[Any] = {row[name] for row in of_model if row["axis"] != name} - {None}
+            if name not in axes:
+                axes[name] = ", ".join(csv_text(value) for value in sorted(taken))
         yield model, str(of_model[0]["family"]), len(of_model), axes
 
 
