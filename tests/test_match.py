@@ -106,7 +106,7 @@ def test_a_target_whose_sizes_are_not_known_says_where_the_search_begins():
     (said,) = [line for line in text.splitlines() if line.startswith("begins at")]
     assert said == (
         "begins at  embed_dim 384, the usual of family hvt: that of timm:vit_tiny_patch16_224:depth=2 cannot be read; "
-        "--values embed_dim=192..384:64 widens it downwards"
+        "--values embed_dim=192..384:64 searches below that"
     )
     wider = match("timm:vit_tiny_patch16_224:depth=2", "hvt", [], ["embed_dim=192..384:64"])
     assert "begins at" not in render_match(wider)

@@ -98,7 +98,7 @@ def _remarks(found: Matches, limit: int) -> list[str]:
 
 
 def _start(found: Matches) -> list[str]:
-    """Say from what a search went up that does not know the target's own value, and how to widen it."""
+    """Say from what a search went up that does not know the target's own value, and how to search below it."""
     theirs, base = type(found.target.config).model_fields, found.base.fields()
     names = [name for name, values in found.values.items() if name in _UPWARD and name not in theirs]
     starts = {name: values for name, values in found.values.items() if name in names and values[0] == base[name]}
@@ -110,7 +110,7 @@ def _start(found: Matches) -> list[str]:
         for name, values in starts.items()
         if len(values) > 1
     )
-    widens = f"; {wider} widens it downwards" if wider else ""
+    widens = f"; {wider} searches below that" if wider else ""
     return [
         f"begins at  {at}, the usual of family {found.base.family}: that of {found.target.model} cannot be read{widens}"
     ]
