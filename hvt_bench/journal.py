@@ -13,7 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -255,32 +255,65 @@ def read_journal(path: Path) -> Run | None:
 
     A last line without its end is passed over. Raises FileError where the file is no journal of ours.
     """
+    run: Run | None = None
+
+    def take(entry: Mapping[str, Any]) -> None:
+        nonlocal run
+        run = _taken(run, entry)
+
+    _each_line(path, take)
+    return run
+
+
+def past_rows(path: Path, point_ids: Collection[str]) -> list[Row]:
+    """Return the rows that these points had after each line of a journal. Raises FileError."""
+    start: Run | None = None
+    alone: dict[str, Run] = {}
+    found: list[Row] = []
+
+    def take(entry: Mapping[str, Any]) -> None:
+        nonlocal start
+        if "run" in entry or start is None:
+            start = _taken(start, entry)
+            return
+        point_id = (entry["cell"] if "cell" in entry else entry["sample"])["point_id"]
+        if point_id in point_ids:
+            known = alone.setdefault(point_id, Run(start.sweep, start.started_at, start.environments))
+            found.extend(_taken(known, entry).rows())
+
+    _each_line(path, take)
+    return found
+
+
+def _each_line(path: Path, take: Callable[[Mapping[str, Any]], None]) -> None:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        return None
+        return
     except OSError as error:
         raise FileError(f"{path}: cannot be read: {error.strerror}") from None
-    run: Run | None = None
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
         try:
-            entry = json.loads(line)
-            if "run" in entry:
-                run = _merge_start(run, entry["run"])
-            elif run is None:
-                raise ValueError("the first line does not open a run")
-            elif "cell" in entry:
-                known = {name: value for name, value in entry["cell"].items() if name in COLUMNS}
-                run.enter(known)  # a newer version may know more columns
-            else:
-                sample = _sample(entry["sample"])
-                metrics_of([sample])  # refuses values that are none
-                run.add(sample)
+            take(json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise FileError(
                 f"{path}:{number}: this is no line of an hvt-bench journal; "
                 "move the file away, or give --out another path"
             ) from None
+
+
+def _taken(run: Run | None, entry: Mapping[str, Any]) -> Run:
+    if "run" in entry:
+        return _merge_start(run, entry["run"])
+    if run is None:
+        raise ValueError("the first line does not open a run")
+    if "cell" in entry:
+        known = {name: value for name, value in entry["cell"].items() if name in COLUMNS}
+        run.enter(known)  # a newer version may know more columns
+    else:
+        sample = _sample(entry["sample"])
+        metrics_of([sample])  # refuses values that are none
+        run.add(sample)
     return run
 
 

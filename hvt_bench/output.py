@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError, WriteError
 from hvt_bench.files import try_writing, write_whole
-from hvt_bench.journal import Run, journal_line, read_journal
+from hvt_bench.journal import Run, journal_line, past_rows, read_journal
 from hvt_bench.measure import utc_now
 from hvt_bench.point import ANY_GPU
+from hvt_bench.row import Row, csv_text
 from hvt_bench.table import read_table
 
 JOURNAL = ".journal.jsonl"
@@ -89,6 +92,28 @@ def _reason_to_part(earlier: Run, sweep: str, environments: dict[str, Environmen
 def _one_gpu(device: str) -> str:
     """Return the device as which a point of any GPU is known where there is one."""
     return f"{ANY_GPU}:0" if device == ANY_GPU else device
+
+
+def keep_changed(path: Path, run: Run) -> Path | None:
+    """Keep aside a CSV with a row that its journal, which holds `run`, never gave; return its new name.
+
+    A row that is older than the journal's last lines, as a kill leaves it, or that is missing, is no change.
+    """
+    if not path.exists():
+        return None
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        header, *lines = (line for line in csv.reader(file) if line)
+    given = _texts(run.rows(), header)
+    strange = {tuple(line) for line in lines} - given
+    place = header.index("point_id")
+    if strange <= _texts(past_rows(journal_of(path), {line[place] for line in strange}) if strange else (), header):
+        return None
+    return keep_aside(path)
+
+
+def _texts(rows: Iterable[Row], header: Sequence[str]) -> set[tuple[str, ...]]:
+    """Spell rows under a header, of another version perhaps."""
+    return {tuple(csv_text(row.get(name)) for name in header) for row in rows}
 
 
 def keep_aside(path: Path) -> Path:

@@ -23,7 +23,16 @@ from hvt_bench.journal import Journal, Run, held, in_turn
 from hvt_bench.largest import largest_batch
 from hvt_bench.log import Log
 from hvt_bench.measure import Visit, estimate_point, measure_round, measure_there, utc_now
-from hvt_bench.output import check_writable, checkpoints_of, journal_of, keep_aside, log_of, make_way, rescue
+from hvt_bench.output import (
+    check_writable,
+    checkpoints_of,
+    journal_of,
+    keep_aside,
+    keep_changed,
+    log_of,
+    make_way,
+    rescue,
+)
 from hvt_bench.pending import Pending, TooLarge
 from hvt_bench.plan import plan_visits
 from hvt_bench.point import ANY_GPU, Point
@@ -78,6 +87,9 @@ def run_sweep(
     with in_turn(path):
         with held(journal_path):
             earlier, moved, reason = make_way(path, sweep.name, environments, fresh)
+            changed = keep_changed(path, earlier) if earlier is not None else None
+        if changed is not None:
+            notes.append(f"{path} held what its journal did not give; it is kept as {changed} and written anew")
         opened = Journal(journal_path, notes.append)
     with opened as journal:
         seed = zlib.crc32(sweep.name.encode())
@@ -122,6 +134,7 @@ def run_sweep(
             todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
             done = len(sweep.points) - len(todo)
             yield Started(len(sweep.points), done, len(sweep.invalid), len(visits), moved, reason)
+            yield from _told(notes)
             with contextlib.closing(visit_all(to_count, visits)) as events:
                 for event in events:
                     yield from _told(notes)

@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import errno
 import itertools
@@ -472,6 +473,53 @@ def test_a_table_that_someone_changed_is_kept(path):
     assert notes == [f"{path} was changed while the sweep ran; what it was changed to is kept as {kept}"]
     assert kept.read_text() == "mine now\n"
     assert [row["rounds"] for row in read_table(path)] == [2, 2]
+
+
+def changed_cell(path, name, text):
+    """Write another value into the first row of a table, as a person would."""
+    with path.open(newline="") as file:
+        header, first, *others = csv.reader(file)
+    first[header.index(name)] = text
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, first, *others])
+
+
+@pytest.mark.parametrize(("name", "text"), [("latency_ms", "999"), ("point_id", "mine"), ("warnings", "noisy")])
+def test_a_table_that_someone_changed_between_two_runs_is_kept(path, name, text):
+    go(make_sweep(), path)
+    written = path.read_text()
+    changed_cell(path, name, text)
+    changed = path.read_text()
+    (note,) = [event for event in go(make_sweep(), path) if isinstance(event, Noted)]
+    (kept,) = path.parent.glob("run.changed.*.csv")
+    assert note.text == f"{path} held what its journal did not give; it is kept as {kept} and written anew"
+    assert kept.read_text() == changed
+    assert path.read_text() == written
+
+
+def test_a_table_that_is_older_than_its_journal_is_no_changed_one(path):
+    tables = []
+    for rounds, metrics in ((1, ("complexity",)), (1, ("latency",)), (2, ("latency",)), (3, ("latency", "memory"))):
+        go(make_sweep(rounds=rounds, metrics=metrics), path)
+        tables.append(path.read_text())
+    for table in tables:
+        path.write_text(table)
+        go(make_sweep(rounds=3, metrics=("latency", "memory")), path)
+        assert path.read_text() == tables[-1]
+    assert len(set(tables)) == 4
+    assert not [*path.parent.glob("run.changed.*")]
+
+
+def test_a_table_without_the_latest_columns_is_no_changed_one(path):
+    go(make_sweep(), path)
+    written = path.read_text()
+    with path.open(newline="") as file:
+        lines = [[*line[:3], *line[5:]] for line in csv.reader(file)]
+    with path.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+    go(make_sweep(), path)
+    assert path.read_text() == written
+    assert not [*path.parent.glob("run.changed.*")]
 
 
 def test_a_full_disk_ends_the_sweep_with_what_was_found_and_it_goes_on_once_there_is_room(path, monkeypatch):
