@@ -28,6 +28,14 @@ def bar(description: str) -> Callable[[Sequence[Item]], Iterable[Item]]:
     return lambda items: track(items, description, console=console, transient=True)
 
 
+def of_files(event: Event) -> str | None:
+    """Say what happened to the files of a sweep, if that is what an event tells of."""
+    if isinstance(event, Started) and event.moved:
+        why = f": {event.reason}" if event.reason else ""
+        return "\n".join(f"kept an earlier run as {path}{why}" for path in event.moved)
+    return f"note: {event.text}" if isinstance(event, Noted) else None
+
+
 class Watcher:
     """Keeps the rows of a finished sweep, and says of each event what `describe` makes of it, if that is anything."""
 
@@ -82,10 +90,10 @@ class Progress:
 
     def show(self, event: Event) -> None:
         """Show one event."""
+        if text := of_files(event):
+            self._line(text)
         if isinstance(event, Started):
             self._begin(event)
-        elif isinstance(event, Noted):
-            self._line(f"note: {event.text}")
         elif isinstance(event, Counted):
             self._say_counted(event)
         elif isinstance(event, Fitted):
@@ -101,8 +109,6 @@ class Progress:
                 self._line(f"{share:.0f} % of {event.seconds:.0f} s were warm-up and timed passes")
 
     def _begin(self, event: Started) -> None:
-        for path in event.moved:
-            self._line(f"kept an earlier run as {path}{f': {event.reason}' if event.reason else ''}")
         self._rounds = event.rounds
         done, points = event.points_done, event.points
         self._line(

@@ -103,6 +103,14 @@ def test_quiet_says_what_was_written_alone(run, small):
     assert run("sweep", "small.yaml", "--executor", "inline", "--quiet") == written
 
 
+def test_quiet_says_what_was_moved_and_why_all_the_same(run, small):
+    run("sweep", "small.yaml", "--executor", "inline", "--quiet")
+    code, _, err = run("sweep", "small.yaml", "--executor", "inline", "--quiet", "--fresh")
+    assert code == 0
+    moved = r"kept an earlier run as reports/run\.small\.\w+{}: --fresh\n"
+    assert re.fullmatch(moved.format(r"\.csv") + moved.format(r"\.journal\.jsonl"), err)
+
+
 def test_json_is_a_line_per_event(run, small):
     code, out, err = run("sweep", "small.yaml", "--executor", "inline", "--json")
     assert (code, err) == (0, "")

@@ -3,7 +3,7 @@ from pathlib import Path
 from hvt_bench.events import Counted, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
-from hvt_bench.progress import Progress, Watcher, bar
+from hvt_bench.progress import Progress, Watcher, bar, of_files
 from hvt_bench.row import Sample
 from hvt_bench.sweep import Sweep
 
@@ -63,6 +63,16 @@ def test_a_watcher_says_what_it_is_told_to_say_and_keeps_the_rows():
         watcher.show(Started(1, 0, 0, 0, ()))
         watcher.show(Finished(Path("run.csv"), ("row",)))
     assert (said, watcher.rows) == (["Started"], ("row",))
+
+
+def test_of_files_says_what_moved_and_why_and_nothing_of_other_events():
+    moved = Started(1, 0, 0, 0, (Path("old.csv"), Path("old.journal.jsonl")), "it is old")
+    assert of_files(moved) == (
+        "kept an earlier run as old.csv: it is old\nkept an earlier run as old.journal.jsonl: it is old"
+    )
+    assert of_files(Noted("run.csv was changed")) == "note: run.csv was changed"
+    assert of_files(Started(1, 0, 0, 0, ())) is None
+    assert of_files(Counted(point(), sample(None))) is None
 
 
 def test_a_largest_batch_a_second_attempt_and_the_share_of_timed_passes_are_said():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -180,11 +181,11 @@ def _statuses(text: str) -> list[str]:
 
 def _watcher(plan: Sweep, quiet: bool, as_json: bool) -> Progress | Watcher:
     from hvt_bench.event_lines import event_line
-    from hvt_bench.progress import Progress, Watcher
+    from hvt_bench.progress import Progress, Watcher, of_files
 
-    if not quiet and not as_json:
-        return Progress(plan, typer.echo)
-    return Watcher(typer.echo, event_line if as_json else lambda _: None)
+    if as_json:
+        return Watcher(typer.echo, event_line)
+    return Watcher(partial(typer.echo, err=True), of_files) if quiet else Progress(plan, typer.echo)
 
 
 def _follow(
