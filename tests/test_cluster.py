@@ -165,5 +165,6 @@ def test_ctrl_c_says_what_goes_on_and_how_to_end_it(capsys, tmp_path):
     with pytest.raises(Exit) as ended:
         _follow(Watcher(print, lambda _: None), tmp_path / "run.csv", events(), lambda: goes_on)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     assert ended.value.exit_code == 130
     assert capsys.readouterr().err.splitlines()[-1] == goes_on

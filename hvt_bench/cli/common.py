@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 STOPPED = 130  # exit code of a program that Ctrl-C ended
+TERMINATED = 143  # and of one that SIGTERM did, as `kill` and a batch system send it
 Executed = Annotated[
     bool, typer.Option("--executed", help="Count a network whose cost depends on its image by running it on one.")
 ]
@@ -50,7 +51,26 @@ def answering_ctrl_c(handler: Callable[..., object]) -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def end_at_once(*_: object) -> None:
+@contextmanager
+def answering_sigterm() -> Iterator[list[int]]:
+    """Answer SIGTERM as Ctrl-C; what this yields has it in it once it came."""
+    received: list[int] = []
+
+    def stop(number: int, _: object) -> None:
+        received.append(number)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # which waits where a worker is being started
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield received
+    finally:
+        if signal.getsignal(signal.SIGTERM) is stop:
+            signal.signal(signal.SIGTERM, before)
+
+
+def end_at_once(number: int = signal.SIGINT, *_: object) -> None:
     """Answer Ctrl-C so: an import that it interrupted would say so at length, or not end."""
     os.write(2, b"stopped\n")
-    os._exit(STOPPED)
+    os._exit(TERMINATED if number == signal.SIGTERM else STOPPED)

@@ -20,7 +20,7 @@ from hvt_bench.cli.cluster import (
     read_slurm,
     share_path,
 )
-from hvt_bench.cli.common import STOPPED, Executed, answering_ctrl_c, end_at_once
+from hvt_bench.cli.common import STOPPED, TERMINATED, Executed, answering_ctrl_c, answering_sigterm, end_at_once
 from hvt_bench.errors import RequestError, plural
 
 if TYPE_CHECKING:
@@ -194,22 +194,25 @@ def _follow(
     events: Generator[Event, None, None],
     going_on: Callable[[], str | None],
 ) -> tuple[Row, ...]:
+    terminated: list[int] = []
     try:
-        with answering_ctrl_c(signal.default_int_handler), watcher:
+        with answering_sigterm() as terminated, answering_ctrl_c(signal.default_int_handler), watcher:
             for event in events:
                 watcher.show(event)
         if rest := going_on():  # the first failure ended the sweep
             typer.echo(rest, err=True)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, end_at_once)  # what is being written then is torn, and mended at the next start
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end_at_once)  # what is being written then is torn, and mended at the next start
         rest = going_on()
         events.close()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         done = f"what was finished is in {out}" if out.exists() else "nothing was finished yet"
         typer.echo(f"stopped; {done}. The same command goes on from there.", err=True)
         if rest:
             typer.echo(rest, err=True)
-        raise typer.Exit(STOPPED) from None
+        raise typer.Exit(TERMINATED if terminated else STOPPED) from None
     return watcher.rows
 
 
