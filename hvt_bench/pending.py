@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -19,7 +19,11 @@ class Pending(Iterator[Visit]):
     def __init__(self, visits: Iterable[Visit], failed: set[str], too_large: TooLarge | None) -> None:
         self._queue = deque(visits)
         self._costs = Costs(self._queue)
-        self._failed = failed
+        self._to_go = Counter(visit.point.point_id for visit in self._queue)
+        self._failed: set[str] = set()
+        for point in {visit.point.point_id: visit.point for visit in self._queue}.values():
+            if point.point_id in failed:
+                self._leave_out(point)
         self._too_large = too_large
         self._skipped: list[tuple[Visit, Sample]] = []
         self._under_way = 0
@@ -29,12 +33,12 @@ class Pending(Iterator[Visit]):
         while self._queue:
             visit = self._queue.popleft()
             if visit.point.point_id in self._failed:
-                self._costs.drop(visit.point)
                 continue
+            self._to_go[visit.point.point_id] -= 1
             self._under_way += 1
             if self._too_large is None or (smaller := self._too_large.than(visit.point)) is None:
                 return visit
-            self._failed.add(visit.point.point_id)
+            self._leave_out(visit.point)
             self._skipped.append((visit, _not_tried(visit, smaller)))
         raise StopIteration
 
@@ -56,13 +60,20 @@ class Pending(Iterator[Visit]):
         if sample.status == "ok":
             self._costs.learn(visit.point, sample.seconds)
         if sample.status != "ok" and visit.attempt == 1 and not fails_alone(sample):
-            self._failed.add(sample.point_id)
-        elif wants_another_attempt(sample):
+            self._leave_out(visit.point)
+        elif wants_another_attempt(sample) and visit.point.point_id not in self._failed:
             metrics = still_to_measure(visit.metrics, sample)
             self._queue.append(replace(visit, attempt=visit.attempt + 1, metrics=metrics))
+            self._to_go[visit.point.point_id] += 1
             self._costs.add(visit.point)
         if sample.status == "oom" and self._too_large is not None:
             self._too_large.add(visit.point)
+
+    def _leave_out(self, point: Point) -> None:
+        """Count the rounds of a point that has failed as settled."""
+        self._failed.add(point.point_id)
+        for _ in range(self._to_go.pop(point.point_id, 0)):
+            self._costs.drop(point)
 
     @property
     def seconds_left(self) -> float:
@@ -72,7 +83,7 @@ class Pending(Iterator[Visit]):
     @property
     def rounds_left(self) -> int:
         """Rounds still to come, those under way among them."""
-        return len(self._queue) + self._under_way
+        return self._to_go.total() + self._under_way
 
 
 class TooLarge:

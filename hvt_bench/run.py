@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -256,6 +256,7 @@ def _fit(
 ) -> Generator[Fitted | Measured, None, list[Visit]]:
     """Find the batch size of each point that asks for its largest; return the visits with it."""
     found: dict[str, Point | None] = {}
+    rounds = Counter(visit.point.point_id for visit in visits)
     for point_id, visit in {visit.point.point_id: visit for visit in reversed(visits) if visit.point.max_batch}.items():
         columns = run.cells[point_id]
         if columns["batch_size"] is None and point_id not in _uncounted(run):
@@ -269,7 +270,8 @@ def _fit(
             if isinstance(batch_size, Sample):
                 _keep(batch_size, run, journal)
                 found[point_id] = None
-                yield Measured(visit.point, batch_size, len(visits))
+                del rounds[point_id]
+                yield Measured(visit.point, batch_size, rounds.total())
                 continue
             columns = columns | {"batch_size": batch_size}
             run.enter(columns)

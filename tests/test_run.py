@@ -219,6 +219,26 @@ def test_a_worker_that_does_not_come_back_is_a_row_and_the_sweep_goes_on(path, d
     assert well["status"] == "ok"
 
 
+def test_rounds_of_a_failed_point_count_as_settled_at_once(path):
+    def measure(visit):
+        if visit.point.config.fields()["depth"] == 2:
+            return fake_measure(visit).model_copy(update={"status": "error", "error": "no", "values": {}})
+        return fake_measure(visit)
+
+    events = [event for event in go(make_sweep(rounds=3), path, measure) if isinstance(event, Measured)]
+    left = 6
+    for event in events:
+        left -= 1 if event.sample.status == "ok" else 3
+        assert event.rounds_left == left
+    assert left == 0
+    assert len(events) == 4
+
+
+def test_a_point_whose_largest_batch_is_not_found_is_settled_at_once(path):
+    events = go(make_sweep(max_batch=True), path, fits(0, []))
+    assert [event.rounds_left for event in events if isinstance(event, Measured)] == [2, 0]
+
+
 def test_failed_points_count_as_done_until_retried(path):
     go(make_sweep(), path, executor=ScriptedExecutor({(2, 1): WorkerTimeoutError("ran too long")}))
     assert visits_of(go(make_sweep(), path)) == []
