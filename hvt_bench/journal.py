@@ -69,7 +69,9 @@ class Run:
         if earlier is not None and earlier.status == "ok" and sample.status != "ok" and sample.attempt > 1:
             sample = earlier.model_copy(update={"attempt": sample.attempt})
         elif earlier is not None and earlier.status == sample.status == "ok":
-            sample = sample.model_copy(update={"values": {**earlier.values, **sample.values}})
+            timed = sample if "latency" in sample.values else earlier
+            kept = {"values": {**earlier.values, **sample.values}, "side_by_side": timed.side_by_side}
+            sample = sample.model_copy(update=kept)
         self.samples[key] = sample
         self._rows.pop(sample.point_id, None)
 

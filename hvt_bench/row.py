@@ -148,9 +148,12 @@ class Sample(Record):
     seconds: float
     ran_on: str | None = None
     """Which of several GPUs took it."""
+    side_by_side: int | None = None
+    """Of what was timed on cores that others of the sweep used meanwhile: how many of them there were, with it."""
     environment: Environment | None = None
     """Where it was found, if that is not where the program runs: on a node of a cluster, say."""
 
     def entry(self) -> dict[str, Any]:
         """Return what the journal keeps of it."""
-        return self.model_dump(mode="json", exclude=None if self.environment else {"environment"})
+        unknown = {name for name in ("side_by_side", "environment") if getattr(self, name) is None}
+        return self.model_dump(mode="json", exclude=unknown)

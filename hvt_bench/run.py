@@ -311,8 +311,12 @@ def _measure(
 ) -> Iterator[Measured]:
     """Measure rounds; one in which the GPU was throttled is visited again after the others."""
     pending = Pending(visits, _uncounted(run), too_large)
+    shared = sum(not place.name for place in executor.places)  # GPUs have names
+    beside = min(shared, len(visits))
     for visit, sample in pending.results(visited(executor, measure, pending, log=log)):
         pending.ended(visit, sample)
+        if beside > 1 and "latency" in sample.values:
+            sample = sample.model_copy(update={"side_by_side": beside})
         _keep(sample, run, journal)
         if "accuracy" in visit.metrics and sample.status == "ok" and visit.checkpoints is not None:
             forget(visit.checkpoints, sample.point_id, visit.round)

@@ -81,6 +81,11 @@ WARNINGS = {
         lambda row: f"other processes took {row['other_load_pct']:.0f} % of the cores",
         "Close them, or measure where nothing else runs",
     ),
+    "side_by_side": Warning_(
+        _over("side_by_side", 1),  # no column: only the samples know
+        lambda row: "it was timed while other points ran on the same cores",
+        "They disturb each other; compare no times with a run of one at a time, or measure without --jobs",
+    ),
     "low_cpu_share": Warning_(
         _low_share,
         lambda row: f"this process had {row['cpu_share_pct']:.0f} % of its {row['num_threads']} cores",

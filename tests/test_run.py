@@ -776,6 +776,47 @@ def test_fail_fast_ends_at_the_first_failure_and_writes_what_was_found(path):
     assert len(visits_of(go(make_sweep(depths), path))) == 14
 
 
+def side_by_side(path):
+    """Whether each row says that it was timed beside others."""
+    return ["side_by_side" in (row["warnings"] or ()) for row in read_table(path)]
+
+
+def only_asked(visit):
+    """Stand in for measure_round and measure no more than is asked for."""
+    found = fake_measure(visit)
+    return found.model_copy(update={"values": {k: v for k, v in found.values.items() if k in visit.metrics}})
+
+
+class Places(Recording):
+    """Runs inline, as if at several places."""
+
+    def __init__(self, *names):
+        super().__init__()
+        self.places = tuple(Place(name) for name in names)
+
+
+@pytest.mark.parametrize(
+    ("places", "metrics", "beside"),
+    [
+        (("", ""), ("latency",), True),
+        (("",), ("latency",), False),
+        (("", ""), ("memory",), False),
+        (("cuda:0", "cuda:1"), ("latency",), False),
+    ],
+)
+def test_points_timed_side_by_side_say_so_and_go_on_saying_it(path, places, metrics, beside):
+    go(make_sweep(metrics=metrics), path, only_asked, Places(*places))
+    assert side_by_side(path) == [beside] * 2
+    go(make_sweep(metrics=("memory",)), path, only_asked)  # one at a time, and times stay as they were
+    assert side_by_side(path) == [beside] * 2
+    assert ("side_by_side" in journal_of(path).read_text()) == beside
+
+
+def test_one_round_alone_is_beside_nothing(path):
+    go(make_sweep(depths=(2,), rounds=1), path, executor=Places("", ""))
+    assert side_by_side(path) == [False]
+
+
 # --- the log ---
 
 

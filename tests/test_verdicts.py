@@ -43,6 +43,11 @@ BAD = {  # changes, and what is said of them
         {"other_load_pct": 31.0},
         "other processes took 31 % of the cores. Close them, or measure where nothing else runs.",
     ),
+    "side_by_side": (
+        {"side_by_side": 4},
+        "it was timed while other points ran on the same cores. They disturb each other; compare no times with a run "
+        "of one at a time, or measure without --jobs.",
+    ),
     "low_cpu_share": (
         {"cpu_share_pct": 20.0},
         "this process had 20 % of its 2 cores. A limit on CPU time, other load, or a network too small for its "
@@ -96,6 +101,8 @@ def test_each_warning_says_what_was_seen_the_likely_cause_and_what_to_try(name):
     [
         {"latency_spread_pct": 10.0},
         {"other_load_pct": 5.0},
+        {"side_by_side": 1},
+        {"side_by_side": None},
         {"latency_ms_rounds": (12.0, 11.5, 9.0)},
         {"latency_ms_rounds": (12.0, 9.0)},  # of two rounds, either may be the odd one
         {"latency_ms_rounds": (12.0,)},
