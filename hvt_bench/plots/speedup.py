@@ -97,7 +97,7 @@ def _short(column: str) -> str:
 def _draw_shares(panel: Panel) -> None:
     """Draw where all, half and none of the saving is saved time; the others are named left, where they are apart."""
     (left, right), (bottom, top) = panel.ax.get_xlim(), panel.ax.get_ylim()
-    x = np.geomspace(max(left, _NEAR_ZERO), right, 400)
+    x = np.geomspace(max(left, _NEAR_ZERO), right, 100)
     for share, name in SHARES.items():
         y = 1 - share * (1 - x)
         inside = (y >= bottom) & (y <= top)

@@ -74,6 +74,7 @@ _STYLE: dict[Any, Any] = {
     "errorbar.capsize": 1.5,
     "hatch.linewidth": 0.4,
     "text.parse_math": False,  # a model may be called `a$b$`
+    "path.simplify": False,  # which points it leaves out depends on the version of matplotlib
     "svg.fonttype": "none",
     "svg.hashsalt": "hvt-bench",
     "pdf.fonttype": 42,
