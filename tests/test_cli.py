@@ -882,12 +882,17 @@ def test_a_real_sweep_in_fresh_processes(tmp_path):
         assert row["macs"] > 0
 
 
+# a shell that starts this in the background has Ctrl-C ignored; a terminal has not
+HEEDS = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_a_killed_sweep_goes_on(tmp_path, how):
     small_file(tmp_path, seconds=0.5)
     command = [sys.executable, "-m", "hvt_bench", "sweep", "s.yaml"]
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, preexec_fn=HEEDS, **pipes) as first:
         for line in first.stdout:
             if line.startswith("[1/4]"):
                 break
@@ -939,9 +944,7 @@ def test_an_impatient_ctrl_c_is_one_sentence_at_any_moment(tmp_path, after_s):
     small_file(tmp_path, seconds=0.5)
     command = [sys.executable, "-m", "hvt_bench", "sweep", "s.yaml"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # a shell that starts this in the background has Ctrl-C ignored; a terminal has not
-    heeds = partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, preexec_fn=heeds, **pipes) as sweep:
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, preexec_fn=HEEDS, **pipes) as sweep:
         time.sleep(after_s)
         for _ in range(3):
             os.killpg(sweep.pid, signal.SIGINT)
