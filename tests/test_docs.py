@@ -159,6 +159,13 @@ def test_what_readme_says_of_the_saving_is_in_the_committed_run(readme, reposito
     assert f"HVT-S-1 realised {100 * pair.realised:.0f} % of its saving in this run." in " ".join(readme.split())
 
 
+def test_the_page_of_the_committed_run_is_as_large_as_readme_says(readme, repository, tmp_path):
+    from hvt_bench.report import write_report
+
+    size = write_report(repository / EXAMPLE, tmp_path / "page.html").stat().st_size
+    assert f"The run above makes {size / 1e6:.1f} MB." in " ".join(readme.split())
+
+
 def _words(svg):
     return sorted(re.findall(r"<text[^>]*>([^<]*)</text>", svg))
 
