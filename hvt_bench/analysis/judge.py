@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from scipy.special import stdtrit  # what scipy.stats.t.ppf calls, at a third of the import
-
+from hvt_bench.analysis.welch import welch
 from hvt_bench.row import Row
 
 Verdict = Literal["SAME", "FASTER", "SLOWER", "UNSURE"]
@@ -18,7 +17,6 @@ MARGIN_PCT = 2.0
 MIN_ROUNDS = 2
 """On either side: one round says nothing of how far rounds are apart."""
 
-FEW_ROUNDS = 2  # Welch's rule calls 11 % of unchanged points changed where one side has so few and the other 10
 LARGEST_LOG = 700.0  # exp of it is near the largest float; what lies beyond says no more than "anything"
 
 
@@ -66,7 +64,7 @@ def judge(
     means = math.exp(old_log), math.exp(new_log), _exp(change)
     if min(len(old), len(new)) < MIN_ROUNDS:
         return Judgement(*means, None, None, None, "UNSURE")
-    half = _half_width(old_logs, new_logs, confidence)
+    half = welch(old_logs, new_logs).half_width(confidence)
     margin = math.log1p(margin_pct / 100)
     verdict: Verdict = "UNSURE"
     if -margin <= change - half and change + half <= margin:
@@ -84,22 +82,6 @@ def rounds_of(row: Row) -> tuple[float, ...]:
     found = row["latency_ms_rounds"]
     rounds = tuple(map(float, found)) if isinstance(found, tuple) else ()
     return rounds if all(math.isfinite(ms) and ms > 0 for ms in rounds) else ()
-
-
-def _half_width(old: Sequence[float], new: Sequence[float], confidence: float) -> float:
-    """Half the width of Welch's t interval for the difference of two means; 0 where neither side varies.
-
-    Source of the degrees of freedom: Welch, "The generalization of Student's problem", Biometrika 34, 1947. With
-    FEW_ROUNDS on a side there is one.
-    """
-    old_part, new_part = statistics.variance(old) / len(old), statistics.variance(new) / len(new)
-    error = old_part + new_part  # squared standard error of the difference
-    if error == 0:
-        return 0.0
-    freedom = 1.0
-    if min(len(old), len(new)) > FEW_ROUNDS:  # shares first: the squares of small variances would be 0
-        freedom = 1 / ((old_part / error) ** 2 / (len(old) - 1) + (new_part / error) ** 2 / (len(new) - 1))
-    return float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(error)
 
 
 def _exp(log: float) -> float:
