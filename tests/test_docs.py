@@ -14,10 +14,12 @@ from hvt_bench.models import FAMILIES, make_config
 from hvt_bench.report.findings import find
 from hvt_bench.row import COLUMNS
 from hvt_bench.table import read_table
+from tests import test_accuracy_judge
 from tests.test_judge import normal, shares
 
 LONG_SWEEP = "sweeps/scaling.yaml"  # in its place, the docs test runs sweeps/smoke.yaml
 EXAMPLE = "reports/examples/scaling_cpu/run.csv"
+TRAININGS = "reports/examples/accuracy/run.csv"
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +112,24 @@ def test_what_readme_says_of_scripted_noise_is_so(readme):
         f"{_share(two_slower, 'SLOWER')}."
     )
     assert sentence in " ".join(readme.split())
+
+
+def test_what_readme_says_of_scripted_seeds_is_so(readme):
+    none, twice, thrice = (test_accuracy_judge.shares(shift) for shift in (0.0, 2.0, 3.0))
+    called = 100 * (none["supported"] + none["contradicted"]) / none.total()
+    sentence = (
+        f"Of {none.total():,} scripted pairs of five seeds without a difference, {called:.1f} % were called "
+        "`supported` or `contradicted`. A difference of twice the standard deviation between seeds was found in "
+        f"{_share(twice, 'supported')}, of three times in {_share(thrice, 'supported')}."
+    )
+    assert sentence in " ".join(readme.split())
+
+
+def test_readme_shows_the_claims_of_the_committed_trainings(readme, repository):
+    """Its output is held to what is printed by the test of all commands."""
+    shown = f"hvt-bench reproduce --claims {TRAININGS}" in dict(commands_of(readme))
+    assert shown == (repository / TRAININGS).exists()
+    assert shown == ("<!-- claims:" not in readme)
 
 
 def _false(found):
