@@ -19,7 +19,7 @@ from hvt_bench.nvml import driver_version
 from hvt_bench.records import Column, Record
 
 COMPARABLE = ("device_name", "torch_version", "hvt_bench_version")
-"""Rounds measured where these are the same may stand in one row."""
+"""Rounds measured where these are the same may stand in one row; of hvt-bench, where its method is the same."""
 
 
 class Environment(Record):
@@ -73,8 +73,16 @@ class Environment(Record):
         """Return what keeps rounds measured here and there apart, by column: its values here and there, if known."""
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in COMPARABLE}
         return {
-            name: (here, there) for name, (here, there) in pairs.items() if None not in (here, there) and here != there
+            name: (here, there)
+            for name, (here, there) in pairs.items()
+            if None not in (here, there) and here != there
+            if name != "hvt_bench_version" or method_of(here) != method_of(there)
         }
+
+
+def method_of(version: str) -> str:
+    """Return the first two numbers of a version of hvt-bench: what is found does not change while they stay."""
+    return ".".join(version.split(".")[:2])
 
 
 def resolve_device(wanted: str) -> str:

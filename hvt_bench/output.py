@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hvt_bench.environment import Environment
+from hvt_bench.environment import Environment, method_of
 from hvt_bench.errors import FileError, WriteError
 from hvt_bench.files import try_writing, write_whole
 from hvt_bench.journal import Run, journal_line, past_rows, read_journal
@@ -85,8 +85,14 @@ def _reason_to_part(earlier: Run, sweep: str, environments: dict[str, Environmen
     here = {_one_gpu(device): found for device, found in environments.items()}
     for device, there in earlier.environments.items():
         for name, (before, now) in there.differences(here.get(_one_gpu(device), there)).items():
-            return f"its {name} is {before}, now it is {now}"
+            return f"its {name} is {before}, now it is {now}{_next_move(name, before)}"
     return ""
+
+
+def _next_move(name: str, before: str) -> str:
+    if name != "hvt_bench_version":
+        return ""
+    return f", and measures otherwise; every command reads it, and hvt-bench {method_of(before)} goes on with it"
 
 
 def _one_gpu(device: str) -> str:

@@ -160,6 +160,14 @@ def test_what_must_agree_for_two_rounds_to_stand_in_one_row():
     assert here.comparable(here)
 
 
+@pytest.mark.parametrize(
+    ("there", "alike"), [("0.2.1", True), ("0.2.10.dev3", True), ("0.20.0", False), ("1.2.0", False)]
+)
+def test_versions_alike_in_their_first_two_numbers_measure_alike(there, alike):
+    here = Environment.measure("cpu").model_copy(update={"hvt_bench_version": "0.2.0"})
+    assert here.comparable(here.model_copy(update={"hvt_bench_version": there})) is alike
+
+
 def test_the_processor_is_named_as_linux_does(monkeypatch, tmp_path):
     info = tmp_path / "cpuinfo"
     info.write_text("processor\t: 0\nmodel name\t: Fast: CPU @ 3 GHz\nmodel name\t: Other\n")

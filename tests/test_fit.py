@@ -127,6 +127,18 @@ def test_rows_of_two_machines_are_two_lines():
     assert lines == {"hvt_s_1, A100", "hvt_s_1, H200"}
 
 
+def test_versions_that_measure_alike_are_one_line():
+    versions = {6: "0.2.0", 12: "0.2.0", 18: "0.2.1", 24: "0.2.1"}
+    (fit,) = fit_rows([timed(depth, hvt_bench_version=versions[depth]) for depth in versions], ["latency_ms"]).fits
+    assert fit.line == "hvt_s_1"
+
+
+def test_versions_that_measure_otherwise_are_two_lines():
+    rows = [timed(depth, hvt_bench_version=version) for version in ("0.1.0", "0.2.1") for depth in (6, 12, 18, 24)]
+    lines = {fit.line for fit in fit_rows(rows, ["latency_ms"]).fits}
+    assert lines == {"hvt_s_1, hvt-bench 0.1.0", "hvt_s_1, hvt-bench 0.2.1"}
+
+
 def test_two_rows_of_one_point_are_not_averaged():
     found = fit_rows([*LINE, timed(18, point_id="again")])
     assert [fit.metric for fit in found.fits] == ["macs"]

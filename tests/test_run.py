@@ -594,7 +594,10 @@ def test_a_run_of_the_first_version_is_read_and_kept(path):
     shutil.copy(journal_of(OLD), journal_of(path))
     here = ENVIRONMENT.model_copy(update={"torch_version": "2.15.0+cu132", "hvt_bench_version": "0.2.0"})
     (started, *_) = go(make_sweep(name="old"), path, describe=lambda _: here)
-    assert started.reason == "its hvt_bench_version is 0.1.0, now it is 0.2.0"
+    assert started.reason == (
+        "its hvt_bench_version is 0.1.0, now it is 0.2.0, and measures otherwise; every command reads it, "
+        "and hvt-bench 0.1 goes on with it"
+    )
     kept, _ = started.moved
     rows = read_table(kept)
     assert [(row["depth"], row["macs"], row["latency_samples"], row["ran_on"]) for row in rows] == [
@@ -608,7 +611,8 @@ def test_a_run_of_the_first_version_is_read_and_kept(path):
 
 
 def test_a_run_from_before_the_latest_fields_goes_on(path):
-    go(make_sweep(rounds=1), path)
+    here = ENVIRONMENT.model_copy(update={"hvt_bench_version": "0.2.0"})
+    go(make_sweep(rounds=1), path, describe=lambda _: here)
     journal = journal_of(path)
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     for line in lines:
@@ -621,10 +625,16 @@ def test_a_run_from_before_the_latest_fields_goes_on(path):
     header = text[0].split(",")
     cut = [",".join(line.split(",")[: header.index("ran_on")]) for line in text]
     path.write_text("\n".join(",".join((a, b)) for a, b in zip(cut, ["status", "ok", "ok"], strict=True)) + "\n")
-    events = go(make_sweep(rounds=2), path)
-    assert events[0].moved == ()
-    assert sorted(visits_of(events)) == [(2, 1, "ok"), (4, 1, "ok")]
-    assert [row["rounds"] for row in read_table(path)] == [2, 2]
+    assert [(row["macs"] is not None, row["ran_on"]) for row in read_table(path)] == [(True, None)] * 2
+    now = here.model_copy(update={"hvt_bench_version": "0.2.1"})
+    events = go(make_sweep(depths=(2, 4, 6), rounds=2), path, describe=lambda _: now)
+    assert (events[0].moved, events[0].points_done, [e for e in events if isinstance(e, Noted)]) == ((), 0, [])
+    assert sorted(visits_of(events)) == [(2, 1, "ok"), (4, 1, "ok"), (6, 0, "ok"), (6, 1, "ok")]
+    assert [(row["rounds"], row["hvt_bench_version"]) for row in read_table(path)] == [(2, "0.2.1")] * 3
+    found = [line["run"]["environments"] for line in map(json.loads, journal.read_text().splitlines()) if "run" in line]
+    assert [environments["cpu"]["hvt_bench_version"] for environments in found] == ["0.2.0", "0.2.1"]
+    (started, *_) = go(make_sweep(depths=(2, 4, 6)), path, describe=lambda _: now)
+    assert (started.points_done, started.rounds) == (3, 0)
 
 
 # --- the largest batch ------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
+from hvt_bench.environment import method_of
 from hvt_bench.models import CONFIG_COLUMNS
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
@@ -47,8 +48,10 @@ def varying_protocol(rows: Sequence[Row]) -> tuple[str, ...]:
 
 
 def varying_machine(rows: Sequence[Row]) -> tuple[str, ...]:
-    """Fields of MACHINE that differ between rows."""
-    return tuple(name for name in MACHINE if len({row[name] for row in rows} - {None}) > 1)
+    """Fields of MACHINE that differ between rows; versions of hvt-bench that measure alike do not."""
+    found = {name: {str(row[name]) for row in rows if row[name] is not None} for name in MACHINE}
+    found["hvt_bench_version"] = {method_of(version) for version in found["hvt_bench_version"]}
+    return tuple(name for name, values in found.items() if len(values) > 1)
 
 
 def varying_network(rows: Sequence[Row]) -> tuple[str, ...]:
