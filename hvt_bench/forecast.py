@@ -9,10 +9,11 @@ from pathlib import Path
 
 from hvt_bench.costs import Costs
 from hvt_bench.errors import CountError, UnsupportedError, plural
-from hvt_bench.journal import Run, read_journal
+from hvt_bench.journal import read_journal
+from hvt_bench.known import Run
 from hvt_bench.metrics.estimate import estimate
 from hvt_bench.output import journal_of
-from hvt_bench.plan import plan_visits
+from hvt_bench.plan import plan_visits, to_retry
 from hvt_bench.point import Point
 from hvt_bench.sweep import Cell, Sweep
 
@@ -24,7 +25,8 @@ def describe(sweep: Sweep, path: Path, retry: Sequence[str] = (), places: int = 
     run = read_journal(journal_of(path))
     if run is None or run.sweep != sweep.name:
         run = Run(sweep.name, "", {})
-    to_count, visits = plan_visits(sweep, run, retry, 0, None)
+    run.again |= to_retry(sweep, run, retry)
+    to_count, visits = plan_visits(sweep, run, 0, None)
     todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
     costs = Costs(visits)
     points = {point.point_id: point for point in sweep.points}

@@ -9,7 +9,8 @@ from pathlib import Path
 from hvt_bench.environment import Environment
 from hvt_bench.errors import FileError, RequestError
 from hvt_bench.files import write_whole
-from hvt_bench.journal import Run, held, in_turn, journal_line, read_journal
+from hvt_bench.journal import held, in_turn, journal_line, read_journal
+from hvt_bench.known import Run
 from hvt_bench.output import check_writable, journal_of
 from hvt_bench.row import Row, Sample
 from hvt_bench.table import write_table
@@ -117,6 +118,8 @@ def _merge(runs: dict[Path, Run]) -> tuple[Run, list[str]]:
             whole.samples[key] = sample
             whole.found_in[sample.point_id] = run.found_in[sample.point_id]
             origin[key] = path
+        whole.again |= run.again
+    whole.again = {key for key in whole.again if key not in whole.samples or whole.samples[key].status != "ok"}
     if not any(run.shares for run in runs.values()) or not all(run.shares for run in runs.values()):
         whole.shares = set()
     return whole, [

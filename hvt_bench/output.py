@@ -10,7 +10,8 @@ from pathlib import Path
 from hvt_bench.environment import Environment, method_of
 from hvt_bench.errors import FileError, WriteError
 from hvt_bench.files import try_writing, write_whole
-from hvt_bench.journal import Run, journal_line, past_rows, read_journal
+from hvt_bench.journal import journal_line, past_rows, read_journal
+from hvt_bench.known import Run
 from hvt_bench.measure import utc_now
 from hvt_bench.point import ANY_GPU
 from hvt_bench.row import Row, csv_text

@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from hvt_bench.journal import Run
+from hvt_bench.known import Run
 from hvt_bench.measure import Visit
 from hvt_bench.metrics.accuracy import diverged
 from hvt_bench.metrics.conditions import throttled
@@ -39,10 +39,15 @@ _BY_SHAPES = {"complexity": "complexity", "memory": "estimate"}
 """What is found without running a network, by the metric that asks for it."""
 
 
+def to_retry(sweep: Sweep, run: Run, statuses: Sequence[str]) -> set[tuple[str, int | None]]:
+    """Return the rounds, and the countings, of the sweep's points that ended with one of `statuses`."""
+    points = {point.point_id for point in sweep.points}
+    return {key for key, sample in run.samples.items() if sample.status in statuses and key[0] in points}
+
+
 def plan_visits(
     sweep: Sweep,
     run: Run,
-    retry: Sequence[str],
     seed: int,
     memory_limit_mib: float | None,
     checkpoints: Path | None = None,
@@ -56,7 +61,7 @@ def plan_visits(
     for point in sweep.points:
         found = found_earlier.get(point.point_id, {})
         failed = [number for number, sample in found.items() if sample.status != "ok"]
-        given_up = {number for number in failed if found[number].status not in retry}
+        given_up = {number for number in failed if (point.point_id, number) not in run.again}
         if any(not fails_alone(found[number]) for number in given_up):
             continue
         counted = found.get(None)

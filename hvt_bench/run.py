@@ -16,10 +16,11 @@ from pathlib import Path
 
 from hvt_bench.counts import counted
 from hvt_bench.environment import Environment
-from hvt_bench.errors import FileError, HvtBenchError, RequestError, WriteError
+from hvt_bench.errors import FileError, HvtBenchError, RequestError, WriteError, plural
 from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.executors.base import Executor, Queue
-from hvt_bench.journal import Journal, Run, held, in_turn
+from hvt_bench.journal import Journal, held, in_turn
+from hvt_bench.known import Run
 from hvt_bench.largest import largest_batch
 from hvt_bench.log import Log
 from hvt_bench.measure import Visit, estimate_point, measure_round, measure_there, utc_now
@@ -34,7 +35,7 @@ from hvt_bench.output import (
     rescue,
 )
 from hvt_bench.pending import Pending, TooLarge
-from hvt_bench.plan import plan_visits
+from hvt_bench.plan import plan_visits, to_retry
 from hvt_bench.point import ANY_GPU, Point
 from hvt_bench.row import Sample, Status
 from hvt_bench.sweep import Sweep
@@ -68,12 +69,13 @@ def run_sweep(
     """Visit the points of `sweep` that `path`, a CSV, does not hold yet, and write it as results come in.
 
     A file of another sweep or another environment, and with `fresh` any, is moved aside. Points that failed count as
-    done unless their status is in `retry`. With `executed`, networks whose cost depends on their image are counted by
-    running them once; where there are many of our own, `counters` count them. With `fail_fast` the first failure ends
-    the sweep; with `skip`, points larger than one that ran out of memory are not tried. Several GPUs of one `executor`
-    have to be alike. With `away`, rounds are measured there and described by who measures them, and `executor` does the
-    small work that comes before. Raises FileError, before anything is visited, where `path` cannot be written or holds
-    something that is not ours; WriteError where it cannot be written any longer.
+    done unless their status is in `retry`, or was in that of a start that did not come to them. With `executed`,
+    networks whose cost depends on their image are counted by running them once; where there are many of our own,
+    `counters` count them. With `fail_fast` the first failure ends the sweep; with `skip`, points larger than one that
+    ran out of memory are not tried. Several GPUs of one `executor` have to be alike. With `away`, rounds are measured
+    there and described by who measures them, and `executor` does the small work that comes before. Raises FileError,
+    before anything is visited, where `path` cannot be written or holds something that is not ours; WriteError where it
+    cannot be written any longer.
     """
     began = clock()
     path = Path(path)
@@ -107,6 +109,13 @@ def run_sweep(
         }
         if sweep.share is not None:
             start["shares"] = [sweep.share]
+        asked = to_retry(sweep, run, retry)
+        if asked:
+            start["again"] = sorted(asked, key=str)
+        if unfinished := {point_id for point_id, _ in (run.again & to_retry(sweep, run, FAILED)) - asked}:
+            points = plural(len(unfinished), "failed point")
+            notes.append(f"goes on with {points} that an earlier --retry did not finish")
+        run.again |= asked
         writer, log = _Writer(path, run, clock, notes.append), Log(log_of(path))
 
         def visit_all(to_count: list[Point], visits: list[Visit]) -> Generator[Counted | Fitted | Measured, None, None]:
@@ -129,8 +138,8 @@ def run_sweep(
         timed_s = 0.0
         try:
             journal.append("run", [start])
-            _enter_cells(sweep, run, journal, retry)
-            to_count, visits = plan_visits(sweep, run, retry, seed, memory_limit_mib, checkpoints_of(path))
+            _enter_cells(sweep, run, journal)
+            to_count, visits = plan_visits(sweep, run, seed, memory_limit_mib, checkpoints_of(path))
             todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
             done = len(sweep.points) - len(todo)
             yield Started(len(sweep.points), done, len(sweep.invalid), len(visits), moved, reason)
@@ -186,14 +195,13 @@ def _describe(sweep: Sweep, executor: Executor, describe: Callable[[str], Enviro
     return environments
 
 
-def _enter_cells(sweep: Sweep, run: Run, journal: Journal, retry: Sequence[str]) -> None:
+def _enter_cells(sweep: Sweep, run: Run, journal: Journal) -> None:
     """Put the cells into the journal that it does not hold yet, or holds otherwise.
 
     The largest batch of a point that was found before stays, unless not even that did fit and it is to be tried again.
     """
     new = []
-    failed = {sample.point_id for sample in run.samples.values() if sample.status == "oom"}
-    too_large = failed if "oom" in retry else set()
+    too_large = {key[0] for key in run.again if (found := run.samples.get(key)) is not None and found.status == "oom"}
     for cell in sweep.cells:
         columns = cell.columns()
         if isinstance(cell, Point) and cell.max_batch:

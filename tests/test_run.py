@@ -23,7 +23,8 @@ from hvt_bench.errors import (
 from hvt_bench.events import Counted, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.executors import make_executor
 from hvt_bench.executors.base import Outcome, Place
-from hvt_bench.journal import read_journal
+from hvt_bench.files import write_whole
+from hvt_bench.journal import journal_line, read_journal
 from hvt_bench.measure import count_point, measure_round
 from hvt_bench.metrics.estimate import estimate
 from hvt_bench.models import parse_model
@@ -246,6 +247,30 @@ def test_failed_points_count_as_done_until_retried(path):
     events = go(make_sweep(), path, retry=["oom", "timeout"])
     assert visits_of(events) == [(2, 1, "ok")]
     assert [row["status"] for row in read_table(path)] == ["ok", "ok"]
+
+
+def test_a_retry_that_was_stopped_is_gone_on_with(path):
+    dead = {(depth, 1): WorkerTimeoutError("ran too long") for depth in (2, 4)}
+    go(make_sweep(), path, executor=ScriptedExecutor(dead))
+    options = {"describe": describe, "clock": lambda: 0.0, "retry": ["timeout"]}
+    events = run_sweep(make_sweep(), make_executor("inline"), path, fake_measure, **options)
+    ((first, *_),) = [visits_of([event]) for event in itertools.islice(events, 2) if isinstance(event, Measured)]
+    events.close()
+    write_whole(
+        journal_of(path), "".join(journal_line(*line) for line in read_journal(journal_of(path)).lines()).encode()
+    )
+    events = go(make_sweep(), path)
+    assert events[1] == Noted("goes on with 1 failed point that an earlier --retry did not finish")
+    assert sorted([first, *visits_of(events)]) == [(2, 1, "ok"), (4, 1, "ok")]
+    assert visits_of(go(make_sweep(), path)) == []
+
+
+def test_a_retry_that_failed_again_is_done(path):
+    dead = {(2, 1): WorkerTimeoutError("ran too long")}
+    for retry in ([], ["timeout"]):
+        go(make_sweep(), path, executor=ScriptedExecutor(dead), retry=retry)
+    events = go(make_sweep(), path)
+    assert [type(event) for event in events] == [Started, Finished]
 
 
 def test_a_network_that_cannot_be_counted_is_not_measured(path, monkeypatch):
