@@ -6,14 +6,15 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from types import NoneType
 
 import pytest
 
-from hvt_bench.errors import RequestError, WorkerCrashedError, WorkerTimeoutError
-from hvt_bench.executors import EXECUTORS, make_executor
+from hvt_bench.errors import RequestError, WorkerCrashedError, WorkerMemoryError, WorkerTimeoutError
+from hvt_bench.executors import EXECUTORS, make_executor, oom_kills
 from hvt_bench.executors.base import Place
 from hvt_bench.executors.process import ProcessExecutor
 
@@ -216,6 +217,65 @@ def test_a_death_is_an_outcome_that_names_the_signal(process):
     assert isinstance(dead.error, WorkerCrashedError)
     assert str(dead.error) == "the worker was ended by SIGKILL; the system may have run out of memory"
     assert well.value == "well"
+
+
+OTHERS = "low 0\nhigh 0\nmax 9\noom 9\noom_group_kill 0\n"
+CGROUPS = {  # of version 2, of version 2 in a container, of version 1
+    "0::/job/7\n": ("job/7/memory.events", "job/7/memory.max"),
+    "0::/elsewhere\n": ("memory.events", "memory.max"),
+    "4:memory:/job\n0::/\n": ("memory/job/memory.oom_control", "memory/job/memory.limit_in_bytes"),
+}
+
+
+@pytest.fixture(params=CGROUPS)
+def cgroup(tmp_path, monkeypatch, request):
+    """Stand in for the cgroup of this process; yield the file of its count."""
+    (tmp_path / "own").write_text(request.param)
+    count, limit = (tmp_path / name for name in CGROUPS[request.param])
+    count.parent.mkdir(parents=True, exist_ok=True)
+    count.write_text(f"{OTHERS}oom_kill 4\n")
+    limit.write_text(f"{512 * 2**20}\n")
+    monkeypatch.setattr(oom_kills, "CGROUPS", tmp_path)
+    monkeypatch.setattr(oom_kills, "OF_PROCESS", tmp_path / "own")
+    return count
+
+
+def run_out_of_memory(count, how):
+    if how == "oom":
+        Path(count).write_text(f"{OTHERS}oom_kill 5\n")
+    return misbehave("well" if how == "well" else "die")
+
+
+def test_a_worker_that_the_system_ended_for_its_memory_is_told_from_one_that_somebody_ended(process, cgroup):
+    outcomes = [*process.map(partial(run_out_of_memory, str(cgroup)), ["die", "oom", "well", "die"])]
+    assert [type(outcome.error) for outcome in outcomes] == [
+        WorkerCrashedError, WorkerMemoryError, NoneType, WorkerCrashedError,
+    ]  # fmt: skip
+    assert str(outcomes[1].error) == (
+        "the system ended the worker: the 512 MiB of its cgroup ran out; give it less to do, or more memory"
+    )
+
+
+def test_one_kill_explains_one_death(cgroup):
+    cgroup.with_name(cgroup.name.replace("oom_control", "limit_in_bytes").replace("events", "max")).write_text("max\n")
+    kills = oom_kills.OomKills()
+    assert kills.limit_mib is None
+    assert not kills.explain_one()
+    cgroup.write_text("oom_kill 5\n")
+    assert [kills.explain_one(), kills.explain_one()] == [True, False]
+    cgroup.write_text("oom_kill 7\n")
+    kills.forget()
+    assert not kills.explain_one()
+
+
+def test_without_a_cgroup_the_machine_counts(tmp_path, monkeypatch):
+    for name in ("CGROUPS", "OF_PROCESS", "OF_MACHINE"):
+        monkeypatch.setattr(oom_kills, name, tmp_path / name)
+    assert not oom_kills.OomKills().explain_one()
+    (tmp_path / "OF_MACHINE").write_text("nr_free_pages 12\noom_kill 1\n")
+    kills = oom_kills.OomKills()
+    (tmp_path / "OF_MACHINE").write_text("nr_free_pages 12\noom_kill 2\n")
+    assert kills.explain_one()
 
 
 def test_an_early_exit_is_an_outcome_that_names_the_code(process):

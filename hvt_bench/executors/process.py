@@ -25,8 +25,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from typing import Generic
 
-from hvt_bench.errors import WorkerCrashedError, WorkerTimeoutError
+from hvt_bench.errors import WorkerCrashedError, WorkerError, WorkerMemoryError, WorkerTimeoutError
 from hvt_bench.executors.base import Item, Outcome, Place, Value
+from hvt_bench.executors.oom_kills import OomKills
 
 ASK = signal.SIGUSR1  # for the stack of a worker
 ANSWER_S = 0.3
@@ -52,15 +53,18 @@ class ProcessExecutor:
         source = iter(items)
         free = list(self.places)
         workers: list[_Worker[Item, Value]] = []
+        kills = OomKills()
         try:
             while True:
                 while free and (found := [*itertools.islice(source, 1)]):
                     place = free.pop(0)
+                    if not workers:
+                        kills.forget()
                     workers.append(_Worker(self._context, function, found[0], timeout_s(found[0]), place))
                 if not workers:
                     return
                 ended = _first_to_end(workers)
-                outcome = ended.outcome()
+                outcome = ended.outcome(kills)
                 workers.remove(ended)
                 free.append(ended.place)
                 yield outcome
@@ -109,7 +113,7 @@ class _Worker(Generic[Item, Value]):
         """Until its time limit; less than 0 past it, None where it has none."""
         return None if self._limit_s is None else self._start + self._limit_s - time.monotonic()
 
-    def outcome(self) -> Outcome[Item, Value]:
+    def outcome(self, kills: OomKills) -> Outcome[Item, Value]:
         """Return how it ended, which `signs` or `seconds_left` told; end it if it did not."""
         value: Value | None = None
         failure: BaseException | None
@@ -123,7 +127,7 @@ class _Worker(Generic[Item, Value]):
                 failure = WorkerTimeoutError(f"ran longer than its limit of {self._limit_s:g} s and was ended")
         except (EOFError, ConnectionResetError):
             self._process.join()
-            failure = WorkerCrashedError(_last_words(self._process.exitcode))
+            failure = _failure(self._process.exitcode, kills)
         finally:
             output = self._printed()
             self.end()
@@ -231,6 +235,13 @@ def _picklable(error: Exception) -> Exception:
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")
     return error
+
+
+def _failure(exit_code: int | None, kills: OomKills) -> WorkerError:
+    if exit_code == -signal.SIGKILL and kills.explain_one():
+        there = f"the {kills.limit_mib:,.0f} MiB of its cgroup" if kills.limit_mib else "the memory"
+        return WorkerMemoryError(f"the system ended the worker: {there} ran out; give it less to do, or more memory")
+    return WorkerCrashedError(_last_words(exit_code))
 
 
 def _last_words(exit_code: int | None) -> str:
