@@ -43,7 +43,7 @@ def describe(sweep: Sweep, path: Path, retry: Sequence[str] = (), places: int = 
             f"measures {', '.join(sweep.metrics)}",
             *_macs(sweep, run),
             *_memory(sweep),
-            *_time(costs, places, bool(visits), "accuracy" in sweep.metrics),
+            *_time(costs, places, len(visits), sweep.metrics),
         ]
     )
 
@@ -100,10 +100,11 @@ def _weights(point: Point) -> int:
     return point.config.closed_form_params() or 0
 
 
-def _time(costs: Costs, places: int, timed: bool, trained: bool) -> list[str]:
-    if not timed:
+def _time(costs: Costs, places: int, visits: int, metrics: Sequence[str]) -> list[str]:
+    if not visits:
         return []
-    spent = f"{costs.seconds_left / places:,.0f} s"
+    trained, seconds = "accuracy" in metrics, costs.seconds_left / places
+    spent = f"{seconds:,.0f} s"
     side_by_side = f" at {places} places" if places > 1 else ""
     if rounds := costs.rounds_learned:
         known = f"{plural(rounds, 'round')} measured so far"
@@ -111,7 +112,12 @@ def _time(costs: Costs, places: int, timed: bool, trained: bool) -> list[str]:
         return [f"time    about {spent}{side_by_side}; {'by ' * trained}{known}{more}"]
     if trained:
         return ["time    a training in each round; nothing is measured yet that says how long one takes"]
-    return [f"time    at least {spent}{side_by_side}, by the protocol; nothing is measured yet"]
+    unknown = "nothing is measured yet that says what "
+    if "latency" not in metrics:
+        return [f"time    {unknown}{plural(visits, 'round')} take"]
+    beside = "starting a process for each, building and loading add"
+    least = spent if seconds >= 10 else f"{seconds:.2g} s"
+    return [f"time    at least {least}{side_by_side} of passes that the protocol asks for; {unknown}{beside}"]
 
 
 def _name(point: Point) -> str:

@@ -195,7 +195,8 @@ def test_dry_run_prints_the_plan_and_writes_nothing(run, small):
         "measures complexity, memory, latency\n"
         "macs    0.00 G in all points, an image each; the most 0.00 G: tiny batch_size=1\n"
         "memory  1 MiB estimated for the point that takes the most: tiny batch_size=1\n"
-        "time    at least 10 s, by the protocol; nothing is measured yet\n",
+        "time    at least 10 s of passes that the protocol asks for; nothing is measured yet that says what "
+        "starting a process for each, building and loading add\n",
         "",
     )
     assert os.listdir() == ["small.yaml"]

@@ -35,6 +35,17 @@ def test_what_is_done_and_what_rounds_took_is_told(tmp_path):
     assert lines_of(sweep, path, places=2)[-1] == f"time    about 2 s at 2 places; {took}"
 
 
+def test_before_anything_is_measured_the_least_is_told_and_what_it_leaves_out(tmp_path):
+    path, unknown = tmp_path / "run.csv", "nothing is measured yet that says what "
+    for seconds, told in ((0.004, "0.016"), (1.9, "7.6"), (9.0, "36")):
+        sweep = make_sweep(warmup_s=0.0, min_time_s=seconds, max_time_s=2 * seconds)
+        assert lines_of(sweep, path)[-1] == (
+            f"time    at least {told} s of passes that the protocol asks for; {unknown}"
+            "starting a process for each, building and loading add"
+        )
+    assert lines_of(make_sweep(metrics=("memory",)), path)[-1] == f"time    {unknown}4 rounds take"
+
+
 def test_a_training_is_told_by_trainings_in_proportion_to_their_macs(tmp_path):
     path = tmp_path / "run.csv"
     assert lines_of(training_sweep(), path)[-1] == (
