@@ -320,7 +320,7 @@ class FakeSlurm:
             slurm_watch, "ask_accounting", lambda names, since: {n: self.accounts.get(n, {}) for n in names}
         )
 
-    def ask(self, names):
+    def ask(self, names, answer_s=None):
         if self.silence:
             raise SilentError(self.silence)
         return {name: dict(self.states.get(name, {})) for name in names}
@@ -576,9 +576,16 @@ def test_what_goes_on_is_said_with_how_to_end_it(make, cluster):
     cluster.fates = {(1, 1): "RUNNING", (1, 2): "PENDING"}
     outcomes = executor.map(double, range(3), key, lambda _: 60.0)
     assert next(outcomes).value == 0
-    assert executor.going_on() == (
-        "Slurm goes on (job 101: 1 running, 1 waiting). The same command picks up what it finds; `scancel 101` ends it."
-    )
+    rest = "The same command picks up what it finds; `scancel 101` ends it."
+    assert executor.going_on() == f"Slurm goes on (job 101: 1 running, 1 waiting). {rest}"
+    (states,) = cluster.states.values()
+    states[2] = TaskState("101", "RUNNING")
+    assert executor.going_on() == f"Slurm goes on (job 101: 2 running, 0 waiting). {rest}"
+    cluster.silence = "Unable to contact slurm controller"
+    assert executor.going_on() == f"Slurm goes on (job 101: 2 running, 0 waiting, when it last answered). {rest}"
+    cluster.silence = None
+    states.update({task: TaskState("101", "COMPLETED") for task in (1, 2)})
+    assert executor.going_on() is None
     outcomes.close()
 
 

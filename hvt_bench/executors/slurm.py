@@ -107,12 +107,16 @@ class SlurmExecutor:
 
     def going_on(self) -> str | None:
         """Say which jobs outlive this program, and how to end them; None if there are none."""
-        if self._watch is None or not (counts := self._watch.going_on()):
+        if self._watch is None or not self._watch.going_on():
+            return None
+        when = "" if self._watch.ask_at_last() else ", when it last answered"
+        if not (counts := self._watch.going_on()):
             return None
         jobs = ", ".join(
             f"job {job}: {running} running, {pending} waiting" for job, (running, pending) in counts.items()
         )
-        return f"Slurm goes on ({jobs}). The same command picks up what it finds; `scancel {' '.join(counts)}` ends it."
+        rest = f"The same command picks up what it finds; `scancel {' '.join(counts)}` ends it."
+        return f"Slurm goes on ({jobs}{when}). {rest}"
 
     def _resolve(self, book: Book, orders: Mapping[str, Order]) -> None:
         """Find the jobs whose submission a kill interrupted; what Slurm does not know after a while was never there."""

@@ -36,15 +36,17 @@ class TaskState:
         return self.state in ENDED
 
 
-def ask_controller(names: Sequence[str]) -> dict[str, dict[int, TaskState]]:
+def ask_controller(names: Sequence[str], answer_s: float | None = None) -> dict[str, dict[int, TaskState]]:
     """Return the states of the tasks of jobs, by the job's name and the task's number. Raises SilentError.
 
+    It is given `answer_s` seconds, or, if that is None, ANSWER_S.
     A task that is missing has ended a while ago, or was cancelled while it waited: squeue hides such a one.
     """
     states: dict[str, dict[int, TaskState]] = {name: {} for name in names}
     output = _run(
-        "squeue", "--array", "--states=all", "--noheader", f"--name={','.join(names)}", "--format=%F|%K|%j|%T|%r"
-    )
+        "squeue", "--array", "--states=all", "--noheader", f"--name={','.join(names)}", "--format=%F|%K|%j|%T|%r",
+        answer_s=answer_s,
+    )  # fmt: skip
     for line in output.splitlines():
         job, number, name, state, reason = line.split("|")
         if name in states:
@@ -86,11 +88,12 @@ def largest_array() -> int:
     return max(1, int(found[1]) - 1) if found else 1000
 
 
-def _run(*command: str) -> str:
+def _run(*command: str, answer_s: float | None = None) -> str:
+    limit_s = ANSWER_S if answer_s is None else answer_s
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=ANSWER_S, check=False)
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
-        raise SilentError(f"{command[0]} gives no answer within {ANSWER_S:g} s") from None
+        raise SilentError(f"{command[0]} gives no answer within {limit_s:g} s") from None
     except OSError as error:
         raise SilentError(f"{command[0]}: {error.strerror}") from None
     if answer.returncode:

@@ -21,6 +21,8 @@ from hvt_bench.executors.slurm_states import (
 )
 from hvt_bench.executors.slurm_task import Result, begun_file, result_file
 
+LAST_S = 5.0  # for an answer that somebody who pressed Ctrl-C waits for
+
 _MEANING: dict[str, tuple[Callable[[str], WorkerError], str]] = {  # state: error, what can be done
     "OUT_OF_MEMORY": (WorkerMemoryError, "raise mem_gb under slurm"),
     "TIMEOUT": (WorkerTimeoutError, "raise time_min under slurm"),
@@ -69,6 +71,14 @@ class Watch:
         found = self._results()
         arrived = {key for key, _ in found}
         return found + [(key, self._lost(key, state)) for key, state in over.items() if key not in arrived]
+
+    def ask_at_last(self) -> bool:
+        """Ask Slurm once more, if it answers soon: how things stood at the last question may be long ago."""
+        try:
+            self._states = ask_controller([job.name for job in submissions(self._places().values())], LAST_S)
+        except SilentError:
+            return False
+        return True
 
     def going_on(self) -> dict[str, tuple[int, int]]:
         """Return how many tasks run and how many wait, by the number of the job."""
