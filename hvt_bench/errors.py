@@ -10,6 +10,7 @@
     ├── CountError              the cost of a network cannot be counted with certainty
     ├── WriteError              a file can no longer be written while work goes on; what was found before is kept
     ├── DivergedError           the loss of a training is not finite
+    ├── TrainingMemoryError     a training ran out of memory
     └── WorkerError             an item of work did not come back
         ├── WorkerTimeoutError  it ran past its time limit and was ended
         ├── WorkerMemoryError   it took more memory than it was given and was ended
@@ -72,6 +73,10 @@ class DivergedError(HvtBenchError):
     def __init__(self, sentence: str, epochs_done: int = 0) -> None:
         super().__init__(sentence)
         self.epochs_done = epochs_done
+
+
+class TrainingMemoryError(HvtBenchError):
+    """A training ran out of memory."""
 
 
 class WorkerError(HvtBenchError):

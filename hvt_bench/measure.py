@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from hvt_bench.environment import Environment
-from hvt_bench.errors import CountError, DivergedError, HvtBenchError, UnsupportedError
+from hvt_bench.errors import CountError, DivergedError, HvtBenchError, TrainingMemoryError, UnsupportedError
 from hvt_bench.metrics.accuracy import found_of, measure_accuracy
 from hvt_bench.metrics.complexity import count
 from hvt_bench.metrics.conditions import Witness
@@ -127,6 +127,12 @@ def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:
             except DivergedError as error:
                 found["accuracy"] = found_of(error, visit.round)
                 raise
+            except Exception as error:
+                if point.recipe is None or not is_out_of_memory(error):
+                    raise
+                raise TrainingMemoryError(
+                    _no_memory(error, point, f"batch_size under recipe, which is {point.recipe.batch_size:,}")
+                ) from error
     return sample()
 
 
@@ -217,18 +223,24 @@ def _sampling(
 def diagnose(failure: Exception, point: Point) -> tuple[Status, str]:
     """Say what a failure means: a status, and a reason that a person can act on."""
     text = " ".join(str(failure).split())[:500] or type(failure).__name__
+    if isinstance(failure, TrainingMemoryError):
+        return "oom", text
     if is_out_of_memory(failure):
-        asked = re.search(r"tried to allocate ([\d.]+ \w+)", text, re.IGNORECASE)
-        what = f"out of memory, tried to allocate {asked[1]}" if asked else "out of memory"
-        advice = "take a smaller " + ("batch_size" if point.batch_size > 1 else "network or image")
-        more = ", or give --memory-limit more MiB if the machine has them" if point.device == "cpu" else ""
-        return "oom", f"{what}; {advice}{more}"
+        return "oom", _no_memory(failure, point, "batch_size" if point.batch_size > 1 else "network or image")
     if isinstance(failure, UnsupportedError):
         return "invalid", text
     if any(sign in text for sign in _NO_KERNEL):
         kernel = f"{point.attention} cannot run {point.model} in {point.dtype} on {point.device}"
         return "invalid", f"{kernel}: PyTorch finds no such kernel for its heads; take sdpa"
     return "error", text if isinstance(failure, HvtBenchError) else f"{type(failure).__name__}: {text}"
+
+
+def _no_memory(failure: BaseException, point: Point, smaller: str) -> str:
+    """Say how much memory was asked for, if that is known, and what to make `smaller`."""
+    asked = re.search(r"tried to allocate ([\d.]+ \w+)", str(failure), re.IGNORECASE)
+    what = f"out of memory, tried to allocate {asked[1]}" if asked else "out of memory"
+    more = ", or give --memory-limit more MiB if the machine has them" if point.device == "cpu" else ""
+    return f"{what}; take a smaller {smaller}{more}"
 
 
 def is_out_of_memory(failure: BaseException) -> bool:

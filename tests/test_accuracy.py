@@ -118,6 +118,18 @@ def test_a_damaged_file_is_an_error_in_its_own_words(tmp_path):
     assert visited(fail).error == "x.gz: is damaged: get it again"
 
 
+def test_a_training_that_runs_out_of_memory_names_the_batch_of_its_recipe():
+    def fail(point, seed, checkpoint):
+        raise MemoryError("Tried to allocate 2.00 GiB")
+
+    sample = visited(fail)
+    assert (sample.status, sample.error) == (
+        "oom",
+        "out of memory, tried to allocate 2.00 GiB; take a smaller batch_size under recipe, which is "
+        f"{RECIPE.batch_size}, or give --memory-limit more MiB if the machine has them",
+    )
+
+
 def test_a_training_has_a_time_limit_of_its_own():
     limit_s = 3600 * RECIPE.max_hours
     assert Visit(point(), 0, ("accuracy",)).limit_s == point().timeout_s + limit_s
