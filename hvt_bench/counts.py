@@ -37,7 +37,7 @@ def counted(
         yield from _in_bunches(ours, count, counters)
     else:
         yield from ((point, count(point)) for point in ours)
-    yield from _once(theirs, count, _by_pass if "memory" in metrics else _by_network, executor, log)
+    yield from _outside(theirs, count, "memory" in metrics, executor, log)
 
 
 def _in_bunches(
@@ -67,6 +67,29 @@ def _limit_s(points: Sequence[Point]) -> float:
     return sum(point.timeout_s for point in points)
 
 
+def _outside(
+    points: Sequence[Point],
+    count: Callable[[Point], Sample],
+    estimated: bool,
+    executor: Executor,
+    log: Log | None,
+) -> Iterator[tuple[Point, Sample]]:
+    """Count one pass of each network, then the others that are estimated: not of one whose first hung or crashed."""
+    first_of = {_by_network(point): _by_pass(point) for point in reversed(points)}
+    first = [point for point in points if not estimated or _by_pass(point) == first_of[_by_network(point)]]
+    lost: dict[object, Sample] = {}
+    for point, sample in _once(first, count, _by_network, executor, log):
+        if sample.status in ("timeout", "crashed"):
+            lost[_by_network(point)] = sample
+        yield point, sample
+    begun = {point.point_id for point in first}
+    rest = [point for point in points if point.point_id not in begun]
+    for point in rest:
+        if sample_of_first := lost.get(_by_network(point)):
+            yield point, _of(point, sample_of_first)
+    yield from _once([point for point in rest if _by_network(point) not in lost], count, _by_pass, executor, log)
+
+
 def _once(
     points: Sequence[Point],
     count: Callable[[Point], Sample],
@@ -80,8 +103,12 @@ def _once(
         groups.setdefault(alike(point), []).append(point)
     for first, sample in visited(executor, count, (group[0] for group in groups.values()), log=log):
         for point in groups[alike(first)]:
-            seconds = sample.seconds if point is first else 0.0
-            yield point, sample.model_copy(update={"point_id": point.point_id, "seconds": seconds})
+            yield point, sample if point is first else _of(point, sample)
+
+
+def _of(point: Point, sample: Sample) -> Sample:
+    """Return what was found of another point, as what is found of this one."""
+    return sample.model_copy(update={"point_id": point.point_id, "seconds": 0.0})
 
 
 def _by_network(point: Point) -> object:

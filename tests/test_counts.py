@@ -3,10 +3,11 @@
 import pytest
 
 from hvt_bench.counts import counted
+from hvt_bench.errors import WorkerTimeoutError
 from hvt_bench.executors.base import Outcome, Place
 from hvt_bench.executors.inline import InlineExecutor
 from hvt_bench.executors.process import ProcessExecutor
-from tests.test_run import make_sweep
+from tests.test_run import make_sweep, outside_sweep
 
 TWO = (Place(), Place())
 
@@ -57,6 +58,40 @@ def test_few_networks_are_counted_here(few_are_many):
     counters = Dying(None)
     found(points_of(1, 2), counters)
     assert counters.items == []
+
+
+class Hanging:
+    """The worker of one network hangs."""
+
+    places = ()
+
+    def __init__(self, model):
+        self.model, self.asked = model, []
+
+    def map(self, function, items, key=str, timeout_s=lambda _: None):
+        for item in items:
+            self.asked.append((item.model, item.batch_size))
+            lost = item.model == self.model
+            error = WorkerTimeoutError("ran longer than its limit of 9 s and was ended") if lost else None
+            yield Outcome(item, None if lost else function(item), error)
+
+
+def test_an_outside_network_that_hangs_is_tried_once_for_all_its_batches():
+    models = [f"torch.nn:Linear:in_features={n},out_features=4,input_shapes=[[{n}]]" for n in (4, 8)]
+    points = [
+        point.model_copy(update={"batch_size": batch_size})
+        for batch_size in (1, 2, 4)
+        for point in outside_sweep(*models).points
+    ]
+    workers = Hanging(models[0])
+    samples = {
+        (point.model, point.batch_size): (sample.point_id == point.point_id, sample.status, sample.error)
+        for point, sample in counted(points, ("complexity", "memory"), False, workers)
+    }
+    hangs, well = models
+    assert sorted(workers.asked) == sorted([(hangs, 1), (well, 1), (well, 2), (well, 4)])
+    lost = (True, "timeout", "ran longer than its limit of 9 s and was ended")
+    assert samples == {(hangs, n): lost for n in (1, 2, 4)} | {(well, n): (True, "ok", None) for n in (1, 2, 4)}
 
 
 @pytest.mark.slow
