@@ -26,6 +26,9 @@ from hvt_bench.files import write_whole
 from hvt_bench.known import Run
 from hvt_bench.row import COLUMNS, Row, Sample
 
+_STRANGE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a line that is none of ours raises."""
+
 
 def journal_line(kind: str, content: Mapping[str, Any]) -> str:
     """Spell a line of a journal."""
@@ -178,7 +181,18 @@ def read_journal(path: Path) -> Run | None:
         run = _taken(run, entry)
 
     _each_line(path, take)
+    if run is not None:
+        try:
+            run.rows()  # which are wanted next, and refuse values that are none
+        except _STRANGE:
+            _each_line(path, _check_values)
+            raise
     return run
+
+
+def _check_values(entry: Mapping[str, Any]) -> None:
+    if "sample" in entry:
+        metrics_of([_sample(entry["sample"])])
 
 
 def past_rows(path: Path, point_ids: Collection[str]) -> list[Row]:
@@ -211,7 +225,7 @@ def _each_line(path: Path, take: Callable[[Mapping[str, Any]], None]) -> None:
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), start=1):
         try:
             take(json.loads(line))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except _STRANGE:
             raise FileError(
                 f"{path}:{number}: this is no line of an hvt-bench journal; "
                 "move the file away, or give --out another path"
@@ -227,9 +241,7 @@ def _taken(run: Run | None, entry: Mapping[str, Any]) -> Run:
         known = {name: value for name, value in entry["cell"].items() if name in COLUMNS}
         run.enter(known)  # a newer version may know more columns
     else:
-        sample = _sample(entry["sample"])
-        metrics_of([sample])  # refuses values that are none
-        run.add(sample)
+        run.add(_sample(entry["sample"]))
     return run
 
 
