@@ -910,6 +910,21 @@ def test_a_killed_sweep_goes_on(tmp_path, how):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_says_so(tmp_path, how):
+    waits = tmp_path / "run.csv"
+    os.mkfifo(waits)
+    command = [sys.executable, "-m", "hvt_bench", "table", "run.csv"]
+    with (
+        subprocess.Popen(command, cwd=tmp_path, preexec_fn=HEEDS, stderr=subprocess.PIPE, text=True) as reader,
+        waits.open("w"),  # once the other side reads
+    ):
+        reader.send_signal(how)
+        _, err = reader.communicate(timeout=60)
+    assert (reader.returncode, err) == (128 + how, "stopped\n")
+
+
+@pytest.mark.slow
 def test_a_training_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path, repository):
     """The sweep of README's accuracy, shorter: killed after an epoch, and never; test_loop has more interruptions."""
     text = (repository / "sweeps" / "accuracy_smoke.yaml").read_text()

@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs: `hvt-bench --help` loads neithe
 from __future__ import annotations
 
 import io
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated
@@ -14,7 +15,7 @@ import typer
 
 from hvt_bench import __version__
 from hvt_bench.cli import cluster, decide, guard, look, measure, reference
-from hvt_bench.cli.common import answering_ctrl_c, end_at_once
+from hvt_bench.cli.common import answering, end_at_once
 from hvt_bench.errors import HvtBenchError, RequestError
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {  # by help panel, in the order of `hvt-bench --help`
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a console of an old code page has no ❌
     try:
-        with answering_ctrl_c(end_at_once):
+        with answering(signal.SIGINT, end_at_once), answering(signal.SIGTERM, end_at_once):
             app(arguments)
     except RequestError as error:
         typer.echo(f"error: {error}", err=True)

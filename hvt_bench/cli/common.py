@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -37,18 +38,21 @@ def prints_aside() -> Iterator[None]:
 
 
 @contextmanager
-def answering_ctrl_c(handler: Callable[..., object]) -> Iterator[None]:
-    """Answer Ctrl-C with `handler`, unless whoever started this program said that it is to be ignored."""
-    before = signal.getsignal(signal.SIGINT)
+def answering(number: int, handler: Callable[..., object]) -> Iterator[None]:
+    """Answer a signal with `handler`, unless whoever started this program said that it is to be ignored."""
+    before = signal.getsignal(number)
     if before is signal.SIG_IGN:
         yield
         return
-    signal.signal(signal.SIGINT, handler)
+    signal.signal(number, handler)
     try:
         yield
     finally:
-        if signal.getsignal(signal.SIGINT) is handler:
-            signal.signal(signal.SIGINT, before)
+        if signal.getsignal(number) is handler:
+            signal.signal(number, before)
+
+
+answering_ctrl_c = partial(answering, signal.SIGINT)
 
 
 @contextmanager
@@ -71,6 +75,6 @@ def answering_sigterm() -> Iterator[list[int]]:
 
 
 def end_at_once(number: int = signal.SIGINT, *_: object) -> None:
-    """Answer Ctrl-C so: an import that it interrupted would say so at length, or not end."""
+    """Answer Ctrl-C and SIGTERM so: an import that they interrupted would say so at length, or not end."""
     os.write(2, b"stopped\n")
     os._exit(TERMINATED if number == signal.SIGTERM else STOPPED)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hvt_bench.cli.common import STOPPED, answering_ctrl_c
+from hvt_bench.cli.common import STOPPED, TERMINATED, answering_ctrl_c, answering_sigterm
 from hvt_bench.errors import RequestError, plural, unknown
 
 if TYPE_CHECKING:
@@ -134,16 +134,19 @@ def _measured(sweep: Sweep, path: Path, kept: bool) -> tuple[Row, ...]:
 
     workers = make_executor("process", preload=["hvt_bench.measure"])
     events = run_sweep(sweep, workers, path, memory_limit_mib=usable_memory_mib())
+    terminated: list[int] = []
     try:
         with (
+            answering_sigterm() as terminated,
             answering_ctrl_c(signal.default_int_handler),
             Progress(sweep, partial(typer.echo, err=True), bar=False) as progress,
         ):
             for event in events:
                 progress.show(event)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not tear what is being written
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # a second one must not tear what is being written
         events.close()
         typer.echo("stopped" + f"; what was finished is in {path}" * kept, err=True)
-        raise typer.Exit(STOPPED) from None
+        raise typer.Exit(TERMINATED if terminated else STOPPED) from None
     return progress.rows
