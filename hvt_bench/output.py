@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from hvt_bench.environment import Environment, method_of
@@ -15,10 +16,11 @@ from hvt_bench.known import Run
 from hvt_bench.measure import utc_now
 from hvt_bench.point import ANY_GPU
 from hvt_bench.row import Row, csv_text
-from hvt_bench.table import read_table
+from hvt_bench.table import read_table, write_table
 
 JOURNAL = ".journal.jsonl"
 CHECKPOINTS = ".checkpoints"
+WRITE_EVERY_S = 5.0
 
 
 def journal_of(path: Path) -> Path:
@@ -126,6 +128,44 @@ def _texts(rows: Iterable[Row], header: Sequence[str]) -> set[tuple[str, ...]]:
 def keep_aside(path: Path) -> Path:
     """Rename a CSV that someone changed; return its new name."""
     return _move_aside([path], "changed", utc_now())[0]
+
+
+class Writer:
+    """Rewrites the CSV from the journal's content, now and then."""
+
+    def __init__(self, path: Path, run: Run, clock: Callable[[], float], note: Callable[[str], None]) -> None:
+        self._path, self._run, self._clock, self._note = path, run, clock, note
+        self._last = clock()
+        self._left: tuple[int, int] | None = None
+        self._behind = False
+
+    def write(self) -> None:
+        """Write the table; one that was changed since the last time is kept. Raises WriteError."""
+        try:
+            if self._left is not None and self._state() not in (self._left, None):
+                kept = keep_aside(self._path)
+                self._note(f"{self._path} was changed while the sweep ran; what it was changed to is kept as {kept}")
+            write_table(self._path, self._run.rows(), "what was found is in its journal, so the same command goes on")
+        except (FileError, OSError) as error:
+            raise WriteError(str(error)) from None
+        self._left = self._state()
+
+    def write_if_due(self) -> None:
+        """Write, after a sample has come, if the last time was a while ago."""
+        self._behind = True
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what has come since, if the last time was a while ago."""
+        if self._behind and self._clock() - self._last >= WRITE_EVERY_S:
+            self.write()
+            self._last, self._behind = self._clock(), False
+
+    def _state(self) -> tuple[int, int] | None:
+        with contextlib.suppress(FileNotFoundError):
+            found = self._path.stat()
+            return found.st_ino, found.st_mtime_ns
+        return None
 
 
 def rescue(path: Path, run: Run) -> Path:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hvt_bench.counts import counted
 from hvt_bench.environment import Environment
-from hvt_bench.errors import FileError, HvtBenchError, RequestError, WriteError, plural
+from hvt_bench.errors import HvtBenchError, RequestError, WriteError, plural
 from hvt_bench.events import Counted, Event, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.executors.base import Executor, Queue
 from hvt_bench.journal import Journal, held, in_turn
@@ -25,10 +25,10 @@ from hvt_bench.largest import largest_batch
 from hvt_bench.log import Log
 from hvt_bench.measure import Visit, estimate_point, measure_round, measure_there, utc_now
 from hvt_bench.output import (
+    Writer,
     check_writable,
     checkpoints_of,
     journal_of,
-    keep_aside,
     keep_changed,
     log_of,
     make_way,
@@ -39,11 +39,9 @@ from hvt_bench.plan import plan_visits, to_retry
 from hvt_bench.point import ANY_GPU, Point
 from hvt_bench.row import Sample, Status
 from hvt_bench.sweep import Sweep
-from hvt_bench.table import write_table
 from hvt_bench.training.checkpoints import forget
 from hvt_bench.visits import key_of, visited
 
-WRITE_EVERY_S = 5.0
 RESCUED = "rename it to the other's name, and the same command goes on"
 DESCRIBE_LIMIT_S = 120.0  # a driver that does not answer is an error, not a program that waits
 FAILED: tuple[Status, ...] = ("oom", "timeout", "crashed", "error")
@@ -116,7 +114,7 @@ def run_sweep(
             points = plural(len(unfinished), "failed point")
             notes.append(f"goes on with {points} that an earlier --retry did not finish")
         run.again |= asked
-        writer, log = _Writer(path, run, clock, notes.append), Log(log_of(path))
+        writer, log = Writer(path, run, clock, notes.append), Log(log_of(path))
 
         def visit_all(to_count: list[Point], visits: list[Visit]) -> Generator[Counted | Fitted | Measured, None, None]:
             for point, sample in counted(to_count, sweep.metrics, executed, executor, counters, log):
@@ -216,44 +214,6 @@ def _enter_cells(sweep: Sweep, run: Run, journal: Journal) -> None:
 # --- the work -------------------------------------------------------------------------------------------------------
 
 
-class _Writer:
-    """Rewrites the CSV from the journal's content, now and then."""
-
-    def __init__(self, path: Path, run: Run, clock: Callable[[], float], note: Callable[[str], None]) -> None:
-        self._path, self._run, self._clock, self._note = path, run, clock, note
-        self._last = clock()
-        self._left: tuple[int, int] | None = None
-        self._behind = False
-
-    def write(self) -> None:
-        """Write the table; one that was changed since the last time is kept. Raises WriteError."""
-        try:
-            if self._left is not None and self._state() not in (self._left, None):
-                kept = keep_aside(self._path)
-                self._note(f"{self._path} was changed while the sweep ran; what it was changed to is kept as {kept}")
-            write_table(self._path, self._run.rows(), "what was found is in its journal, so the same command goes on")
-        except (FileError, OSError) as error:
-            raise WriteError(str(error)) from None
-        self._left = self._state()
-
-    def write_if_due(self) -> None:
-        """Write, after a sample has come, if the last time was a while ago."""
-        self._behind = True
-        self.catch_up()
-
-    def catch_up(self) -> None:
-        """Write what has come since, if the last time was a while ago."""
-        if self._behind and self._clock() - self._last >= WRITE_EVERY_S:
-            self.write()
-            self._last, self._behind = self._clock(), False
-
-    def _state(self) -> tuple[int, int] | None:
-        with contextlib.suppress(FileNotFoundError):
-            found = self._path.stat()
-            return found.st_ino, found.st_mtime_ns
-        return None
-
-
 def _fit(
     visits: list[Visit],
     executor: Executor,
@@ -313,7 +273,7 @@ def _measure(
     measure: Callable[[Visit], Sample],
     run: Run,
     journal: Journal,
-    writer: _Writer,
+    writer: Writer,
     too_large: TooLarge | None,
     log: Log,
 ) -> Iterator[Measured]:
