@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given, settings
 
-from hvt_bench.analysis.designs import Designs, base_for, design_name, parse_values
+from hvt_bench.analysis.designs import base_for, design_name, parse_values
+from hvt_bench.analysis.product import Designs
 from hvt_bench.errors import RequestError
 from hvt_bench.models import make_config, override, parse_model
 from tests.networks import configs
@@ -23,9 +24,35 @@ def test_usual_values_begin_at_the_base_and_make_it_larger():
     values = parse_values(TINY, ["embed_dim", "depth", "img_size", "patch_size", "pool_stages"], [])
     assert values["embed_dim"] == tuple(range(192, 769, 64))
     assert values["depth"] == tuple(range(12, 49))
-    assert values["img_size"] == tuple(range(224, 449, 16))
-    assert values["patch_size"] == (16, 14, 8, 7, 4)
     assert values["pool_stages"] == (0, 1, 2, 3, 4, 5, 6)
+    assert parse_values(TINY, ["img_size"], [])["img_size"] == tuple(range(224, 449, 16))
+    assert parse_values(TINY, ["patch_size"], [])["patch_size"] == (16, 14, 8, 7, 4)
+
+
+def test_an_image_and_its_patch_that_are_both_varied_make_all_pairs_that_fit():
+    values = parse_values(TINY, ["img_size", "patch_size"], [])
+    assert values["patch_size"] == tuple(range(16, 3, -1))
+    fits = {(size, side) for size in range(224, 449) for side in range(4, 17) if size % side == 0}
+    assert {(config.img_size, config.patch_size) for _, config in Designs(TINY, values)} == fits
+    assert (252, 14) in fits
+    assert parse_values(TINY, ["patch_size"], ["img_size=252,256"])["patch_size"] == (16, 14, 12, 9, 8, 7, 6, 4)
+    assert parse_values(TINY, ["img_size"], ["patch_size=56,64"])["img_size"] == (
+        224,
+        256,
+        280,
+        320,
+        336,
+        384,
+        392,
+        448,
+    )
+
+
+def test_a_number_that_each_takes_a_look_of_its_own_is_bounded_too():
+    with pytest.raises(
+        RequestError, match=r"^300,000 combinations \(300 depth x 1000 pool_stages\) are more than 200,000"
+    ):
+        parse_values(TINY, [], ["depth=1..300", "embed_dim=192,256", "pool_stages=0..999"])
 
 
 @pytest.mark.parametrize(
@@ -68,8 +95,8 @@ def test_values_that_are_given(text, values):
         ),
         (
             [],
-            ["depth=1..1000", "num_classes=1..1001"],
-            "1,001,000 designs (1000 depth x 1001 num_classes) are more than 1,000,000; "
+            ["depth=1..1000", "num_classes=1..20001"],
+            "20,001,000 combinations (1000 depth x 20001 num_classes) are more than 20,000,000; "
             "narrow them with --values or --vary",
         ),
         (

@@ -1,24 +1,20 @@
-"""designs: every network of a family that some values of its fields make."""
+"""designs: what is varied of a network, and the values that it takes."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from hvt_bench.errors import ConfigError, FieldError, RequestError, unknown
 from hvt_bench.models import FAMILIES, make_config, override, parse_fields, yaml_text
 from hvt_bench.models.config import HEAD_WIDTH, ModelConfig
 
-MOST = 1_000_000  # designs of one search: about half a minute
-
-Changes = dict[str, Any]
+MOST = 20_000_000  # combinations of one search: some seconds
+MOST_BATCHES = 200_000  # sets of them, product.Batch: some 20 s
 
 _SPAN = re.compile(r"(?P<first>[\d.]+)\.\.(?P<last>[\d.]+?)(:(?P<step>[\d.]+))?")
 _GROWTH = 4  # an embedding, a depth: up to so many times that of the target; patches: down to such a part
@@ -33,65 +29,36 @@ def _widths(base: Mapping[str, Any]) -> list[int]:
     return list(range(width, _GROWTH * width + 1, width // heads if heads else HEAD_WIDTH))
 
 
-def _sizes(base: Mapping[str, Any]) -> list[int]:
-    """Sizes of the image from that of the base, by one patch of it."""
-    return list(range(base["img_size"], _IMAGE_GROWTH * base["img_size"] + 1, base["patch_size"]))
+def _sizes(base: Mapping[str, Any], patches: Sequence[int]) -> list[int]:
+    """Sizes of the image from that of the base, that one of the patches divides."""
+    first = base["img_size"]
+    return [size for size in range(first, _IMAGE_GROWTH * first + 1) if any(size % side == 0 for side in patches)]
 
 
-def _patches(base: Mapping[str, Any]) -> list[int]:
-    """Patches from that of the base down, that divide its image."""
+def _patches(base: Mapping[str, Any], sizes: Sequence[int]) -> list[int]:
+    """Patches from that of the base down, that divide one of the images."""
     largest = base["patch_size"]
-    return [side for side in range(largest, 0, -1) if side * _GROWTH >= largest and base["img_size"] % side == 0]
+    sides = range(largest, -(-largest // _GROWTH) - 1, -1)
+    return [side for side in sides if any(size % side == 0 for size in sizes)]
 
 
-USUAL: dict[str, Callable[[Mapping[str, Any]], list[int]]] = {
+USUAL: dict[str, Callable[[Mapping[str, Any]], Sequence[int]]] = {
     "embed_dim": _widths,
-    "depth": lambda base: list(range(base["depth"], _GROWTH * base["depth"] + 1)),
-    "img_size": _sizes,
-    "patch_size": _patches,
-    "pool_stages": lambda _: list(range(_STAGES + 1)),
+    "depth": lambda base: range(base["depth"], _GROWTH * base["depth"] + 1),
+    "img_size": lambda base: _sizes(base, [base["patch_size"]]),
+    "patch_size": lambda base: _patches(base, [base["img_size"]]),
+    "pool_stages": lambda _: range(_STAGES + 1),
 }
 """Values of a dimension where none are given: from that of the base on, what makes a network larger."""
 
 
-@dataclass
-class Designs:
-    """The designs that `values` of the fields of `base` make, all of them together; iterating makes them."""
-
-    base: ModelConfig
-    values: Mapping[str, Sequence[Any]]
-    invalid: int = field(default=0, init=False)
-    """Of those made so far, combinations that are no network."""
-    repeated: int = field(default=0, init=False)
-    """Of those made so far, combinations that are the network of an earlier one."""
-
-    def __len__(self) -> int:
-        return math.prod(map(len, self.values.values()))
-
-    def __iter__(self) -> Iterator[tuple[Changes, ModelConfig]]:
-        """Yield the changes to the base and the network, of each combination that is one; each network once.
-
-        Of those that differ only in fields without effect, it is the first.
-        """
-        made, fields = type(self.base), self.base.fields()
-        self.invalid = self.repeated = 0
-        varied = self.values.keys()
-        seen: set[tuple[Any, ...]] = set()
-        for combination in itertools.product(*self.values.values()):
-            changes = dict(zip(self.values, combination, strict=True))
-            try:
-                config = made.model_validate(made.merge(fields, changes))
-            except (ValidationError, ConfigError):  # the sentence that `override` makes takes longer than the network
-                self.invalid += 1
-                continue
-            idle = config.without_effect()
-            if not varied.isdisjoint(idle):
-                telling = tuple((name, value) for name, value in changes.items() if name not in idle)
-                if telling in seen:
-                    self.repeated += 1
-                    continue
-                seen.add(telling)
-            yield changes, config
+def _usual(name: str, base: Mapping[str, Any], names: Sequence[str], given: Mapping[str, Sequence[Any]]) -> list[int]:
+    """Return the values of USUAL; an image and its patch that are both varied make pairs, whichever fit."""
+    if name == "patch_size" and "img_size" in names:
+        return _patches(base, given.get("img_size") or _sizes(base, [1]))
+    if name == "img_size" and "patch_size" in names:
+        return _sizes(base, given.get("patch_size") or _usual("patch_size", base, names, given))
+    return list(USUAL[name](base))
 
 
 def base_for(target: ModelConfig, family: str) -> ModelConfig:
@@ -131,13 +98,15 @@ def parse_values(base: ModelConfig, vary: Sequence[str], given: Sequence[str]) -
     for name in (*vary, *spelt):
         if name not in fields:
             raise RequestError(f"family {base.family}: {unknown('dimension', name, fields)}")
+    names = tuple(dict.fromkeys((*vary, *spelt)))
+    given_values = {name: _values(name, text) for name, text in spelt.items()}
     values: dict[str, tuple[Any, ...]] = {}
-    for name in dict.fromkeys((*vary, *spelt)):
+    for name in names:
         if name not in spelt and name not in USUAL:
             raise RequestError(
                 f"{name} has no usual values: give some, such as --values {name}=A,B or {name}=A..B:STEP"
             )
-        found = _values(name, spelt[name]) if name in spelt else USUAL[name](fields)
+        found = given_values.get(name) or _usual(name, fields, names, given_values)
         values[name] = tuple(dict.fromkeys(found))
         for value in values[name]:
             try:
@@ -146,11 +115,18 @@ def parse_values(base: ModelConfig, vary: Sequence[str], given: Sequence[str]) -
                 raise RequestError(f"--values {name}: {error}") from None
             except ConfigError:
                 pass  # in this combination
-    number = math.prod(map(len, values.values()))
-    if number > MOST:
-        sizes = " x ".join(f"{len(found)} {name}" for name, found in values.items())
-        raise RequestError(f"{number:,} designs ({sizes}) are more than {MOST:,}; narrow them with --values or --vary")
+    _check_number(values, MOST)
+    _check_number({name: found for name, found in values.items() if name not in base.arrays}, MOST_BATCHES)
     return values
+
+
+def _check_number(values: Mapping[str, Sequence[Any]], most: int) -> None:
+    number = math.prod(map(len, values.values()))
+    if number > most:
+        sizes = " x ".join(f"{len(found)} {name}" for name, found in values.items())
+        raise RequestError(
+            f"{number:,} combinations ({sizes}) are more than {most:,}; narrow them with --values or --vary"
+        )
 
 
 def design_name(config: ModelConfig) -> str:

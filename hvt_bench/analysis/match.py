@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, get_args
 
-from hvt_bench.analysis.designs import Changes, Designs, base_for, design_name, parse_values, usual_dimensions
+from hvt_bench.analysis.designs import base_for, design_name, parse_values, usual_dimensions
+from hvt_bench.analysis.product import Changes, Designs
 from hvt_bench.errors import CountError, RequestError, unknown
 from hvt_bench.metrics.complexity import count
 from hvt_bench.metrics.estimate import estimate
@@ -21,6 +23,11 @@ from hvt_bench.models.config import ModelConfig
 from hvt_bench.point import Mode, Point
 
 COSTS = ("macs", "params", "estimated_memory_mib")
+FORMS: dict[str, Callable[[ModelConfig], Any]] = {
+    "macs": lambda config: config.closed_form_macs(),
+    "params": lambda config: config.closed_form_params(),
+}
+"""Costs that have a closed form."""
 MOST_ESTIMATED = 300  # designs whose memory is estimated: each takes about 0.1 s
 NEAREST = 1  # designs that are shown of a dimension along which none is within the tolerance
 
@@ -52,7 +59,7 @@ class Match:
     @property
     def variants(self) -> tuple[str, ...]:
         """Published variants that are this network."""
-        return tuple(name for name, (family, _) in VARIANTS.items() if _is(self.config, name, family))
+        return _published(self.config.family).get(self.config, ())
 
     @property
     def rank(self) -> tuple[float, ...]:
@@ -110,11 +117,8 @@ class _Meter:
     mode: str
 
     def cost(self, config: ModelConfig) -> float:
-        found: float | None
-        if self.metric == "estimated_memory_mib":
-            found = estimate(self._point(config)).total_mib
-        else:
-            found = config.closed_form_macs() if self.metric == "macs" else config.closed_form_params()
+        form = FORMS.get(self.metric)
+        found: float | None = form(config) if form else estimate(self._point(config)).total_mib
         if found is None:
             raise _no_closed_form(config)
         return found
@@ -179,11 +183,18 @@ class _Search:
     def within(self, designs: Designs) -> tuple[Match, ...]:
         """Return those designs whose cost is within the tolerance, the best first."""
         found = []
-        for changes, config in designs:
+        for changes, config in map(designs.at, sorted(self._places_within(designs))):
             cost = self.meter.cost(config)
             if self._is_within(cost):
                 found.append(self._match(changes, config, cost))
         return tuple(sorted(found, key=lambda match: match.rank))
+
+    def _places_within(self, designs: Designs) -> Iterator[int]:
+        """Yield the places of those whose closed form, if there is one of this metric, is within the tolerance."""
+        for batch in designs.batches():
+            if form := FORMS.get(self.meter.metric):
+                batch = batch.only(self._is_within(batch.numbers(form)))
+            yield from batch.places.tolist()
 
     def nearest(self, designs: Designs) -> tuple[Match, ...]:
         """Return those within the tolerance, the best first, or else the nearest one."""
@@ -194,7 +205,7 @@ class _Search:
         by_distance = sorted(costs, key=lambda found: abs(math.log(found[2] / self.target.cost)))
         return tuple(self._match(*found) for found in by_distance[:NEAREST])
 
-    def _is_within(self, cost: float) -> bool:
+    def _is_within(self, cost: Any) -> Any:
         return abs(cost - self.target.cost) <= self.tolerance_pct / 100 * self.target.cost
 
     def _match(self, changes: Changes, config: ModelConfig, cost: float) -> Match:
@@ -242,8 +253,13 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is(config: ModelConfig, name: str, family: str) -> bool:
-    return family == config.family and make_config(name, {}) == config
+@cache
+def _published(family: str) -> dict[ModelConfig, tuple[str, ...]]:
+    """Variants of a family, by the network that they are."""
+    found: dict[ModelConfig, tuple[str, ...]] = {}
+    for name in (name for name, (of_family, _) in VARIANTS.items() if of_family == family):
+        found[make_config(name, {})] = (*found.get(make_config(name, {}), ()), name)
+    return found
 
 
 def _no_closed_form(config: ModelConfig) -> RequestError:

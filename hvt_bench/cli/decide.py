@@ -98,8 +98,6 @@ def match(
     """
     from hvt_bench.analysis.match import match, parse_percent
     from hvt_bench.analysis.render_match import render_match
-    from hvt_bench.rivals import judge_contest, parse_protocol, plan_contest
-    from hvt_bench.rivals.render import FORMS, render_contest
 
     varied = [name.strip() for name in vary.split(",") if name.strip()]
     measured = [name.strip() for name in measure.split(",") if name.strip()]
@@ -107,14 +105,19 @@ def match(
         raise RequestError(f"{'--protocol' if protocol else '--out'} says how to measure; give --measure latency too")
     if out is not None and out.suffix != ".csv":
         raise RequestError(f"--out {out}: the table is a CSV; give it a name that ends in .csv")
-    if measured and form not in FORMS:
+    search = partial(match, to, family, varied, values or [], parse_percent(tolerance), metric, batch_size or 64, mode)
+    if not measured:
+        typer.echo(render_match(search(), form, limit))
+        return
+
+    from hvt_bench.rivals import judge_contest, parse_protocol, plan_contest
+    from hvt_bench.rivals.render import FORMS, render_contest
+
+    if form not in FORMS:
         raise RequestError(f"--format: {unknown('format', form, FORMS)}")
     asked: dict[str, Any] = {"mode": mode} | ({"batch_size": batch_size} if batch_size else {})
-    settled = parse_protocol(protocol or [], **asked) if measured else {}
-    found = match(to, family, varied, values or [], parse_percent(tolerance), metric, batch_size or 64, mode)
-    if not measured:
-        typer.echo(render_match(found, form, limit))
-        return
+    settled = parse_protocol(protocol or [], **asked)
+    found = search()
     plan = plan_contest(found, measured, settled, limit)
     with ExitStack() as cleanup:
         path = out or Path(cleanup.enter_context(TemporaryDirectory())) / "match.csv"

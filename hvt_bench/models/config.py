@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from pydantic import Field, field_validator, model_validator
 from torch import nn
@@ -41,12 +41,26 @@ NORM_EPS = 1e-6  # timm, DeiT and the released HVT alike
 HEAD_WIDTH = 64  # width of one attention head in ViT-Ti to ViT-L, DeiT and HVT
 
 
+def whole(number: float) -> int:
+    """Cut off what is behind the point; of an array, of each of its numbers."""
+    if not isinstance(number, np.ndarray):
+        return int(number)
+    cut: Any = np.frompyfunc(int, 1, 1) if number.dtype == object else np.trunc
+    found: int = cut(number)
+    return found
+
+
 class ModelConfig(Record):
     """The fields of one network of a family."""
 
     family: ClassVar[str]
     outside: ClassVar[bool] = False
     """Whether code of others makes the network: then it may refuse, crash or hang when it is called."""
+    arrays: ClassVar[tuple[str, ...]] = ()
+    """Fields that may hold an array, a number for each of many networks, where `model_construct` makes the record.
+
+    `exists` and the closed forms give an array then. In float64 it is exact below 2^53, of Python's numbers always.
+    """
     instead: ClassVar[Mapping[str, str]] = {}
     """By a field that other families have and this one lacks: what to give in its place."""
 
@@ -105,6 +119,10 @@ class ModelConfig(Record):
         """Tokens that enter each block, special tokens included; None where the family has no such thing."""
         return None
 
+    def exists(self) -> bool:
+        """Return whether there is such a network, its fields one by one being sound; validation says why not."""
+        return True
+
     def closed_form_macs(self) -> int | None:
         """Multiply-adds of one image by formula: a check on the counters; None where there is no formula."""
         return None
@@ -149,6 +167,8 @@ class BlockShape(NamedTuple):
 class PatchConfig(ModelConfig):
     """The fields of a network that sees a square image as patches."""
 
+    arrays: ClassVar[tuple[str, ...]] = ("img_size", "patch_size", "in_chans")
+
     img_size: ImgSize = 224
     patch_size: PatchSize = 16
     in_chans: InChans = 3
@@ -164,6 +184,10 @@ class PatchConfig(ModelConfig):
             )
         return self
 
+    def exists(self) -> bool:
+        """Patches cover the image."""
+        return super().exists() & (self.img_size % self.patch_size == 0)
+
     @property
     def num_patches(self) -> int:
         """Patches of one image."""
@@ -177,11 +201,15 @@ class PatchConfig(ModelConfig):
 class ImageConfig(PatchConfig):
     """The fields of a network that reads square images and names their class."""
 
+    arrays: ClassVar[tuple[str, ...]] = (*PatchConfig.arrays, "num_classes")
+
     num_classes: NumClasses = 1000
 
 
 class BlocksConfig(ModelConfig):
     """The fields of a network of equal transformer blocks."""
+
+    arrays: ClassVar[tuple[str, ...]] = ("embed_dim", "num_heads", "mlp_ratio")
 
     embed_dim: EmbedDim = 384
     depth: Depth = 12
@@ -200,10 +228,14 @@ class BlocksConfig(ModelConfig):
             raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves an MLP without a hidden unit")
         return self
 
+    def exists(self) -> bool:
+        """Heads share the width, and the MLP has a hidden unit."""
+        return super().exists() & (self.embed_dim % self.num_heads == 0) & (self.mlp_hidden >= 1)
+
     @property
     def mlp_hidden(self) -> int:
         """Hidden units of the MLP."""
-        return int(self.embed_dim * self.mlp_ratio)
+        return whole(self.embed_dim * self.mlp_ratio)
 
     def block_shape(self, attention: Attention) -> BlockShape:
         """Return what `layers.Block` is made of."""
@@ -213,10 +245,6 @@ class BlocksConfig(ModelConfig):
         """Multiply-adds of one block over `tokens` tokens: 4nd² + 2nd·m in products with weights, 2n²d in attention."""
         width = self.embed_dim
         return 4 * tokens * width**2 + 2 * tokens * width * self.mlp_hidden + 2 * tokens**2 * width
-
-    def blocks_macs(self, seq_lens: Sequence[int]) -> int:
-        """Multiply-adds of blocks that so many tokens enter; equal ones once, since a search asks 100,000 times."""
-        return sum(number * self.block_macs(tokens) for tokens, number in Counter(seq_lens).items())
 
     def block_params(self) -> int:
         """Learned numbers of one block: two norms; queries, keys, values and their output; the MLP."""
@@ -251,6 +279,8 @@ def heads_that_follow(base: Mapping[str, Any], changes: Mapping[str, Any]) -> di
 
 class EqualBlocksConfig(BlocksConfig, ImageConfig):
     """The fields of a network of patches and blocks that differ in nothing but their tokens."""
+
+    arrays: ClassVar[tuple[str, ...]] = (*BlocksConfig.arrays, *ImageConfig.arrays)
 
     def stem_macs(self) -> int:
         """Multiply-adds of the patch embedding."""

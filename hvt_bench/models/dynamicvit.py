@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from hvt_bench.errors import ConfigError
-from hvt_bench.models.config import Attention, BlockShape, EqualBlocksConfig
+from hvt_bench.models.config import Attention, BlockShape, EqualBlocksConfig, whole
 from hvt_bench.models.layers import Block, PatchEmbed, Recipe, blocks_made_by, init_linear, stack, token_table
 from hvt_bench.records import Column
 
@@ -82,6 +82,15 @@ class DynamicViTConfig(EqualBlocksConfig):
             )
         return self
 
+    def exists(self) -> bool:
+        """Halve the patches in the stem; have a block for each pruning, a width to cut, and a token that is left."""
+        found = super().exists() & ((self.backbone == "deit") | (self.patch_size % 2 == 0))
+        if self.keep_rate is None:
+            return found & (not self.teacher)
+        if self.depth < PRUNINGS:
+            return False
+        return found & (self.embed_dim >= 4) & (self.embed_dim % 2 == 0) & (self.keep_counts[-1] >= 1)
+
     @property
     def pruning_blocks(self) -> tuple[int, ...]:
         """Indices of the blocks before which tokens are dropped: 3, 6, 9 of 12; 4, 8, 12 of 16; 5, 10, 15 of 20."""
@@ -97,7 +106,7 @@ class DynamicViTConfig(EqualBlocksConfig):
     @property
     def keep_counts(self) -> tuple[int, ...]:
         """Patch tokens that each pruning leaves, of the number at the start, rounded down as the released code does."""
-        return tuple(int(self.num_patches * rate) for rate in self.keep_rates)
+        return tuple(whole(self.num_patches * rate) for rate in self.keep_rates)
 
     @property
     def seq_lens(self) -> tuple[int, ...]:

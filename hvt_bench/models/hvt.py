@@ -26,6 +26,7 @@ class HVTConfig(TransformerConfig):
     """Fields of an HVT."""
 
     family: ClassVar[str] = "hvt"
+    arrays: ClassVar[tuple[str, ...]] = (*TransformerConfig.arrays, "pool_kernel_size", "pool_stride")
 
     global_pool: Annotated[GlobalPool, TransformerConfig.model_fields["global_pool"].metadata[0]] = "avg"
     pool_stages: Annotated[
@@ -66,6 +67,13 @@ class HVTConfig(TransformerConfig):
             tokens = pooled
         return self
 
+    def exists(self) -> bool:
+        """One rule says where to pool, each stage has a block, and pooling leaves a token."""
+        if (self.pool_stages is None) == (self.blocks_per_stage is None) or (self.pool_stages or 0) > self.depth:
+            return False
+        left, _ = self.stretches[-1]
+        return super().exists() & (left >= 1)
+
     @classmethod
     def merge(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         """Let pool_stages and blocks_per_stage replace each other."""
@@ -98,14 +106,20 @@ class HVTConfig(TransformerConfig):
         return int(self.global_pool == "token")
 
     @property
+    def stretches(self) -> tuple[tuple[int, int], ...]:
+        """Patch tokens from one pooling to the next, and how many blocks they enter; at the end maybe none."""
+        found: list[tuple[int, int]] = []
+        tokens, first = self.num_patches, 0
+        for block in sorted(self.pooling_blocks):
+            found.append((tokens, block + 1 - first))
+            tokens, first = self.pooled_length(tokens), block + 1
+        return (*found, (tokens, self.depth - first))
+
+    @property
     def patch_lens(self) -> tuple[int, ...]:
         """Patch tokens that enter each block, and, last, that leave the network."""
-        lens: list[int] = []
-        tokens = self.num_patches
-        for block in sorted(self.pooling_blocks):
-            lens += [tokens] * (block + 1 - len(lens))
-            tokens = self.pooled_length(tokens)
-        return (*lens, *[tokens] * (self.depth + 1 - len(lens)))
+        entering = [tokens for tokens, blocks in self.stretches for _ in range(blocks)]
+        return (*entering, self.stretches[-1][0])
 
     @property
     def seq_lens(self) -> tuple[int, ...]:
@@ -115,16 +129,17 @@ class HVTConfig(TransformerConfig):
 
     def closed_form_macs(self) -> int:
         """Patch embedding, blocks, depthwise pooling, head."""
-        macs = self.stem_macs() + self.blocks_macs(self.seq_lens) + self.embed_dim * self.num_classes
+        stretches = self.stretches
+        blocks = sum(number * self.block_macs(tokens + self.special_tokens) for tokens, number in stretches)
+        macs = self.stem_macs() + blocks + self.embed_dim * self.num_classes
         if self.pool == "conv_dw":
-            pooled = sum(self.patch_lens[block + 1] for block in self.pooling_blocks)
-            macs += pooled * self.pool_kernel_size * self.embed_dim
+            pooled = sum(tokens for tokens, _ in stretches[1:])
+            macs = macs + pooled * self.pool_kernel_size * self.embed_dim
         return macs
 
     def closed_form_params(self) -> int:
         """Patch embedding, class token, positions at the start and after each pooling, pooling, blocks, norm, head."""
-        lens = self.patch_lens
-        tokens = 2 * self.special_tokens + lens[0] + sum(lens[block + 1] for block in self.pooling_blocks)
+        tokens = 2 * self.special_tokens + sum(tokens for tokens, _ in self.stretches)
         pooling = len(self.pooling_blocks) * (self.pool_kernel_size + 1) if self.pool == "conv_dw" else 0
         blocks = self.depth * self.block_params()
         return self.stem_params() + (tokens + pooling) * self.embed_dim + blocks + self.head_params()

@@ -43,6 +43,7 @@ from hvt_bench.models.config import (
     PatchSize,
     QkvBias,
     heads_that_follow,
+    whole,
 )
 from hvt_bench.models.layers import Attention as AttentionLayer
 from hvt_bench.models.layers import Mlp, PatchEmbed, Recipe, ResidualBlock, stack, token_table
@@ -98,6 +99,7 @@ class MViTConfig(ImageConfig):
     """Fields of an MViT. Only `patch_size` 4 is published: kernel 7, stride 4, padding 3; here 2p-1, p and p-1."""
 
     family: ClassVar[str] = "mvit"
+    arrays: ClassVar[tuple[str, ...]] = (*ImageConfig.arrays, "embed_dim", "num_heads", "mlp_ratio")
     instead: ClassVar[Mapping[str, str]] = {"depth": "stage_depths, the blocks of each stage, such as [1, 2, 11, 2]"}
 
     patch_size: PatchSize = 4
@@ -129,6 +131,10 @@ class MViTConfig(ImageConfig):
         if self.mlp_hidden(self.embed_dim) < 1:
             raise ValueError(f"mlp_ratio {self.mlp_ratio} leaves an MLP without a hidden unit")
         return self
+
+    def exists(self) -> bool:
+        """Heads share the width, and the MLP has a hidden unit."""
+        return super().exists() & (self.embed_dim % self.num_heads == 0) & (self.mlp_hidden(self.embed_dim) >= 1)
 
     @classmethod
     def merge(cls, base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -163,7 +169,7 @@ class MViTConfig(ImageConfig):
 
     def mlp_hidden(self, width: int) -> int:
         """Hidden units of the MLP of a block of this width."""
-        return int(width * self.mlp_ratio)
+        return whole(width * self.mlp_ratio)
 
     def columns(self, model: str, known: Mapping[str, Column]) -> dict[str, Any]:
         """Return the fields, and the depth, which is no field."""
@@ -186,10 +192,10 @@ class MViTConfig(ImageConfig):
         width, out_width, hidden = plan.width, plan.out_width, self.mlp_hidden(plan.width)
         queries, keys = 1 + plan.query_grid**2, 1 + plan.kv_grid**2
         macs = 3 * plan.tokens * width**2 + 2 * queries * keys * width + queries * width**2
-        macs += queries * hidden * (width + out_width) + (queries * width * out_width if out_width != width else 0)
+        macs = macs + queries * hidden * (width + out_width) + queries * width * out_width * (out_width != width)
         if self.pool == "conv":
             queries_pooled = plan.query_grid**2 if plan.query_stride > 1 else 0
-            macs += KERNEL_SIZE**2 * width * (queries_pooled + 2 * plan.kv_grid**2)
+            macs = macs + KERNEL_SIZE**2 * width * (queries_pooled + 2 * plan.kv_grid**2)
         return macs
 
     def closed_form_params(self) -> int:
@@ -207,7 +213,7 @@ class MViTConfig(ImageConfig):
         pools = (2 + (plan.query_stride > 1)) * (self.pool == "conv")
         pooling = pools * (KERNEL_SIZE**2 + 2) * width // plan.num_heads
         mlp = (width + 1) * hidden + (hidden + 1) * out_width
-        around = (width + 1) * out_width if out_width != width else 0
+        around = (width + 1) * out_width * (out_width != width)
         return 4 * width + attention + pooling + mlp + around
 
     def build(self, attention: Attention = "sdpa") -> MViT:

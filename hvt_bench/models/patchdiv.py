@@ -61,6 +61,10 @@ class PatchDivConfig(TransformerConfig):
             )
         return self
 
+    def exists(self) -> bool:
+        """There are patches to compare."""
+        return super().exists() & ((self.num_patches >= 2) | (not (self.patch_cosine or self.patch_contrastive)))
+
     def check_attention(self, attention: Attention, training: bool) -> None:
         """Refuse fused attention where heads talk."""
         if self.talking_heads and attention != "eager":
@@ -86,7 +90,8 @@ class PatchDivConfig(TransformerConfig):
     def closed_form_macs(self) -> int:
         """Patch embedding, blocks, in each 2n²h² where h heads talk, both heads."""
         talking = 2 * self.num_heads**2 if self.talking_heads else 0
-        blocks = sum(self.block_macs(tokens) + talking * tokens**2 for tokens in self.seq_lens)
+        tokens = self.seq_lens[0]
+        blocks = self.depth * (self.block_macs(tokens) + talking * tokens**2)
         return self.stem_macs() + blocks + 2 * self.embed_dim * self.num_classes
 
     def closed_form_params(self) -> int:

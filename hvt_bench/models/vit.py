@@ -42,6 +42,10 @@ class ViTConfig(TransformerConfig):
             raise ValueError("distilled needs global_pool 'token': its two heads read the two special tokens")
         return self
 
+    def exists(self) -> bool:
+        """Have a token for a second head to read."""
+        return super().exists() & (not self.distilled or self.global_pool == "token")
+
     @property
     def special_tokens(self) -> int:
         """Class and distillation tokens."""
@@ -57,7 +61,7 @@ class ViTConfig(TransformerConfig):
         heads = (1 + self.distilled) * self.embed_dim * self.num_classes
         if self.global_pool == "map":
             heads += self.attention_pool_macs(self.seq_lens[-1])
-        return self.stem_macs() + self.blocks_macs(self.seq_lens) + heads
+        return self.stem_macs() + self.depth * self.block_macs(self.seq_lens[0]) + heads
 
     def closed_form_params(self) -> int:
         """Patch embedding, special tokens, positions, blocks, norm, pooling by attention, heads."""

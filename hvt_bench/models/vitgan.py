@@ -51,6 +51,8 @@ EPS = 1e-8  # StyleGAN2's, under the root of PixelNorm and of demodulation
 class ViTGANConfig(BlocksConfig, PatchConfig):
     """Fields of both networks."""
 
+    arrays: ClassVar[tuple[str, ...]] = (*BlocksConfig.arrays, *PatchConfig.arrays)
+
     img_size: ImgSize = 32
     patch_size: PatchSize = 4
     depth: Depth = 4
@@ -139,7 +141,7 @@ class DiscriminatorConfig(ViTGANConfig):
         """Patches with their overlap, positions, blocks, score."""
         numbers = self.in_chans * (self.patch_size + 2 * self.overlap) ** 2
         patches = self.num_patches * numbers * self.embed_dim + self.encoding_macs(self.num_patches)
-        return patches + sum(map(self.block_macs, self.seq_lens)) + self.embed_dim
+        return patches + self.depth * self.block_macs(self.seq_lens[0]) + self.embed_dim
 
     def block_params(self) -> int:
         """As in any block, but for the keys, which are the queries."""
