@@ -204,7 +204,7 @@ def test_invalid_cells_are_no_points():
         (
             [timed(12)],
             [],
-            "nothing can be fitted: no row lies on an axis; `axes` in the sweep file makes some",
+            "nothing can be fitted: no row lies on an axis; `axes` or `grid` in the sweep file makes some",
         ),
         ([timed(6)], ["macs"], "nothing can be fitted: hvt_s_1, depth, macs: 1 point; it needs two"),
     ],

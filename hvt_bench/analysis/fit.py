@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hvt_bench.analysis import power
+from hvt_bench.analysis.along import along_grid
 from hvt_bench.analysis.power import Bend
 from hvt_bench.analysis.series import describe, varying_machine, varying_network, varying_protocol
 from hvt_bench.errors import RequestError, plural, unknown
@@ -92,15 +93,19 @@ class Fits:
 
     fits: tuple[Fit, ...]
     not_fitted: tuple[str, ...]
+    held: tuple[str, ...] = ()
+    """Of each model of a grid, what is held along each of its fields."""
 
 
 def fit_rows(rows: Sequence[Row], metrics: Sequence[str] = ()) -> Fits:
     """Fit each line of points along each axis of numbers, by `metrics`, or by those of USUAL that the rows have.
 
-    A line is the points of one model, measured in one way, on one axis, with its centre. Raises RequestError where a
+    A line is the points of one model, measured in one way, on one axis, with its centre; of a grid, those along each
+    of its fields through one network, along_grid. Raises RequestError where a
     metric is unknown or in no row, or nothing can be fitted.
     """
     chosen = _chosen(rows, metrics)
+    rows, held = along_grid(rows)
     network = varying_network(rows)
     protocol = (*varying_protocol(rows), *varying_machine(rows))
     fits: list[Fit] = []
@@ -122,10 +127,10 @@ def fit_rows(rows: Sequence[Row], metrics: Sequence[str] = ()) -> Fits:
                 elif found:
                     not_fitted.append(f"{line}, {axis}, {metric}: {found}")
     if not fits:
-        why = "; ".join(not_fitted) or "no row lies on an axis; `axes` in the sweep file makes some"
+        why = "; ".join(not_fitted) or "no row lies on an axis; `axes` or `grid` in the sweep file makes some"
         raise RequestError(f"nothing can be fitted: {why}")
     order = {line: place for place, line in enumerate(dict.fromkeys(fit.model for fit in fits))}
-    return Fits(tuple(sorted(fits, key=lambda fit: order[fit.model])), tuple(not_fitted))
+    return Fits(tuple(sorted(fits, key=lambda fit: order[fit.model])), tuple(not_fitted), held)
 
 
 def _chosen(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:

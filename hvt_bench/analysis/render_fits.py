@@ -86,6 +86,7 @@ def remarks(found: Fits) -> list[str]:
         lines.setdefault(why, []).append(f"{line}, {', '.join(metrics)}")
     said += [f"left out: {'; '.join(of)}: {why}" for why, of in lines.items()]
     said += [f"not fitted: {reason}" for reason in found.not_fitted]
+    said += [f"held: {held}" for held in found.held]
     said.append("exponent   least-squares slope of log metric over log axis; local: between neighbours")
     said.append("off        how far the furthest point is from that power law")
     if any(fit.low is not None for fit in found.fits):
@@ -116,8 +117,9 @@ def _as_csv(found: Fits) -> str:
 
 
 def _as_json(found: Fits) -> str:
-    said = {"confidence": CONFIDENCE, "not_fitted": found.not_fitted, "fits": [_record(fit) for fit in found.fits]}
-    return json.dumps(said, indent=2)
+    fits = [_record(fit) for fit in found.fits]
+    held = {"held": found.held} if found.held else {}
+    return json.dumps({"confidence": CONFIDENCE, "not_fitted": found.not_fitted, **held, "fits": fits}, indent=2)
 
 
 _FORMS: dict[str, Callable[[Fits], str]] = {"table": _as_table, "csv": _as_csv, "json": _as_json}

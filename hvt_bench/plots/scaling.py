@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 
+from hvt_bench.analysis.along import along_grid
 from hvt_bench.analysis.fit import METRICS as FITTED
 from hvt_bench.analysis.series import (
     absent,
@@ -51,8 +52,9 @@ def draw_scaling(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
 
     A line is one model measured in one way, through its centre; a model that lacks the axis is a thin dashed line
     at its centre. Bands go from the fastest round to the slowest. Above each panel stand the exponents of its lines.
-    `figure` is empty and has a constrained layout.
+    Of a grid, the lines along each field go through one network. `figure` is empty and has a constrained layout.
     """
+    rows, held = along_grid(rows)
     metrics = [metric for metric in asked.metrics or METRICS if not absent(rows, "axis", metric)]
     axes = swept_axes(rows, metrics)
     places = {axis: _places(rows, axis) for axis in axes}
@@ -70,13 +72,14 @@ def draw_scaling(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
         style.scale(panels[axes[0], metric], "y", values, style.wants_log(values))
     figure.align_xlabels()
     style.add_legend(figure, [Line2D([], [], label=line, **look) for line, look in looks.items()])
-    style.add_footer(figure, rows, _notes(rows, metrics, every, bool(exponents)))
+    style.add_footer(figure, rows, [*_notes(rows, metrics, every, bool(exponents)), *held])
     return figure
 
 
 def lacks_scaling(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
     """Say why `rows` have no scaling to draw; empty where they have."""
     metrics = asked.metrics or METRICS
+    rows, _ = along_grid(rows)
     if swept_axes(rows, metrics):
         return ""
     return absent(rows, "axis", metrics[0]) or "no axis of the rows is a column"
