@@ -198,6 +198,12 @@ def test_invalid_cells_are_no_points():
         (LINE, ["latency"], "--metric: unknown metric 'latency'; did you mean 'latency_ms'?"),
         (
             LINE,
+            ["top1"],
+            "--metric top1: a share that ends at 100 % grows as no power; "
+            "hvt-bench plot CSV scaling --metric top1 draws it",
+        ),
+        (
+            LINE,
             ["peak_memory_mib"],
             "--metric peak_memory_mib: no row has it; `measure` in the sweep file says what is measured",
         ),

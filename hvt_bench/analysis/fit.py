@@ -135,6 +135,11 @@ def fit_rows(rows: Sequence[Row], metrics: Sequence[str] = ()) -> Fits:
 
 def _chosen(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
     for metric in metrics:
+        if metric in COLUMNS and COLUMNS[metric].unit == "%":
+            raise RequestError(
+                f"--metric {metric}: a share that ends at 100 % grows as no power; "
+                f"hvt-bench plot CSV scaling --metric {metric} draws it"
+            )
         if metric not in METRICS:
             raise RequestError(f"--metric: {unknown('metric', metric, METRICS)}")
     empty = {name for name in metrics or USUAL if all(row[name] is None for row in rows)}
