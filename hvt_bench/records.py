@@ -107,6 +107,8 @@ def _demand(issue: ErrorDetails) -> str:
     if wanted is None:
         message = issue["msg"][0].lower() + issue["msg"][1:]
         return message.removeprefix("input ")
+    if issue["type"] == "tuple_type" and isinstance(value, str):
+        return f"{wanted}; write [{value}], on a command line in quotes"
     if issue["type"] in ("int_type", "float_type") and isinstance(value, str):
         with contextlib.suppress(ValueError, OverflowError):
             number = float(value)

@@ -3,8 +3,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, ValidationError, model_validator
 
+from hvt_bench.errors import ConfigError
 from hvt_bench.metrics import METRICS
-from hvt_bench.models import FAMILIES
+from hvt_bench.models import FAMILIES, parse_model
 from hvt_bench.point import Point
 from hvt_bench.records import Column, Record, columns_of, explain
 
@@ -144,3 +145,12 @@ def test_a_column_means_the_same_in_every_family():
 def test_every_field_of_a_family_is_a_column():
     for family in FAMILIES.values():
         assert list(columns_of(family)) == list(family.model_fields)
+
+
+def test_a_list_without_brackets_is_told_how_lists_are_written():
+    with pytest.raises(ConfigError) as caught:
+        parse_model({"family": "mvit", "stage_depths": "1,2"})
+    assert str(caught.value) == (
+        "family mvit: stage_depths: '1,2' does not fit: should be a list, such as [a, b]; write [1,2], on a command "
+        "line in quotes"
+    )
