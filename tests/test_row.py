@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 
 from hvt_bench.row import COLUMNS, Row, csv_text
@@ -40,6 +42,22 @@ def test_a_row_has_every_column_and_unknown_is_none():
 def test_a_row_refuses_a_strange_column():
     with pytest.raises(KeyError, match="no such columns: mcas"):
         Row({"mcas": 5})
+
+
+@pytest.mark.parametrize("change", [lambda row: row.update(macs=6), lambda row: row.pop("macs")])
+def test_a_row_does_not_change(change):
+    row = Row({"macs": 5})
+    with pytest.raises(TypeError, match="a row does not change"):
+        row["macs"] = 6
+    with pytest.raises(TypeError, match="a row does not change"):
+        change(row)
+    assert row["macs"] == 5
+
+
+def test_a_row_goes_to_another_process():
+    row = Row({"model": "hvt_s_1", "seq_lens": (196, 97)})
+    there = pickle.loads(pickle.dumps(row))
+    assert (type(there), there, there.line) == (Row, row, row.line)
 
 
 @pytest.mark.parametrize(
