@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from hvt_bench.errors import HvtBenchError
 from hvt_bench.models import FAMILIES, make_config, parse_model
 from hvt_bench.models.config import ModelConfig
-from hvt_bench.row import Row, Value
+from hvt_bench.row import COLUMNS, Row, Value
 
 
 def config_of(row: Row) -> ModelConfig | None:
@@ -19,8 +19,12 @@ def config_of(row: Row) -> ModelConfig | None:
     family = row["family"]
     if family not in FAMILIES:
         return None
-    names = FAMILIES[str(family)].model_fields.keys() & row.keys() - {"checkpoint"}
-    return _config(str(family), tuple((name, row[name]) for name in sorted(names)))
+    return _config(str(family), tuple([(name, row[name]) for name in _fields(str(family))]))
+
+
+@cache
+def _fields(family: str) -> tuple[str, ...]:
+    return tuple(sorted(FAMILIES[family].model_fields.keys() & COLUMNS.keys() - {"checkpoint"}))
 
 
 @lru_cache(maxsize=1024)
