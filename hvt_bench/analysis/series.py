@@ -15,9 +15,34 @@ MACHINE = ("device_name", "torch_version", "hvt_bench_version")
 """Rows that differ in these, in one CSV, were measured on different machines or by different programs."""
 
 
+_HEADS = {  # what stands before a value where it is not the name of its column
+    **dict.fromkeys(("device", "dtype", "attention", "mode", "device_name"), ""),
+    "batch_size": "batch ",
+    "num_threads": "threads ",
+    "torch_version": "torch ",
+    "hvt_bench_version": "hvt-bench ",
+}
+
+
 def having(rows: Iterable[Row], *columns: str) -> tuple[Row, ...]:
     """Rows that have a value in every one of `columns`."""
-    return tuple(row for row in rows if all(row[name] is not None for name in columns))
+    found = list(rows)
+    for name in columns:
+        found = [row for row in found if row[name] is not None]
+    return tuple(found)
+
+
+def values_of(rows: Iterable[Row], name: str) -> dict[Value, None]:
+    """Return the different values that rows have in a column, in order of first appearance; None is none."""
+    found: dict[Value, None] = dict.fromkeys([row[name] for row in rows])
+    found.pop(None, None)
+    return found
+
+
+def ways_of(rows: Iterable[Row], name: str) -> set[Value]:
+    """Return the different values of `measured_by`."""
+    asked = rows if name != "batch_size" else [row for row in rows if not row["max_batch"]]
+    return {row[name] for row in asked} - {None}
 
 
 def absent(rows: Sequence[Row], *columns: str) -> str:
@@ -35,16 +60,16 @@ def measured_by(row: Row, name: str) -> Value:
 
 def varying_protocol(rows: Sequence[Row]) -> tuple[str, ...]:
     """Fields of the protocol in which rows of one model differ, other than by being swept along that field."""
-    models: dict[Value, list[Row]] = defaultdict(list)
+    return tuple(name for name in SWEEPABLE if len(ways_of(rows, name)) > 1 and _varies_in_a_model(rows, name))
+
+
+def _varies_in_a_model(rows: Iterable[Row], name: str) -> bool:
+    first: dict[Value, Value] = {}
     for row in rows:
-        models[row["model"]].append(row)
-    return tuple(
-        name
-        for name in SWEEPABLE
-        if any(
-            len({measured_by(row, name) for row in of if row["axis"] != name} - {None}) > 1 for of in models.values()
-        )
-    )
+        value = measured_by(row, name)
+        if value is not None and row["axis"] != name and first.setdefault(row["model"], value) != value:
+            return True
+    return False
 
 
 def varying_machine(rows: Sequence[Row]) -> tuple[str, ...]:
@@ -60,10 +85,11 @@ def varying_network(rows: Sequence[Row]) -> tuple[str, ...]:
     These are the fields of the sweep file's `grid`. A field that only follows another one, as the number of heads
     follows the embedding width, tells nothing more and is left out.
     """
+    ways = [name for name in SWEEPABLE if len({row[name] for row in rows}) > 1]  # the others tell nothing apart
     places: dict[Hashable, list[Row]] = defaultdict(list)
     for row in rows:
         axis = str(row["axis"] or "")
-        places[row["model"], axis, row.get(axis), *(measured_by(row, name) for name in SWEEPABLE)].append(row)
+        places[row["model"], axis, row.get(axis), *[measured_by(row, name) for name in ways]].append(row)
     found: tuple[str, ...] = ()
     groups = [(group, 1) for group in places.values() if len(group) > 1]  # each with its kinds, told apart by `found`
     for name in NETWORK:
@@ -79,14 +105,7 @@ def _kinds(rows: Iterable[Row], fields: Sequence[str]) -> int:
 
 def describe(row: Row, fields: Iterable[str]) -> list[str]:
     """Spell values of a row as a legend does: `float32`, `batch 64`, `depth 18`."""
-    heads = {
-        **dict.fromkeys(("device", "dtype", "attention", "mode", "device_name"), ""),
-        "batch_size": "batch ",
-        "num_threads": "threads ",
-        "torch_version": "torch ",
-        "hvt_bench_version": "hvt-bench ",
-    }
-    return [f"{heads.get(name, f'{name} ')}{csv_text(row[name])}" for name in fields if row[name] is not None]
+    return [f"{_HEADS.get(name, f'{name} ')}{csv_text(row[name])}" for name in fields if row[name] is not None]
 
 
 def left_out(rows: Sequence[Row], *metrics: str) -> list[str]:
@@ -97,7 +116,7 @@ def left_out(rows: Sequence[Row], *metrics: str) -> list[str]:
         reasons = Counter(
             "not measured" if row["status"] == "ok" else str(row["status"])
             for row in rows
-            if row["status"] != "invalid" and row[metric] is None
+            if row[metric] is None and row["status"] != "invalid"
         )
         if reasons:
             why = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from hvt_bench.analysis.front import Sought, front
-from hvt_bench.analysis.series import MACHINE, describe, measured_by
+from hvt_bench.analysis.series import MACHINE, describe, values_of, ways_of
 from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import Asked
@@ -49,9 +49,11 @@ def collect(rows: Sequence[Row], asked: Asked, value: Value) -> pd.DataFrame:
     values = [value(row) for row in rows]
     places = [place for place, (x, y) in enumerate(values) if not (math.isnan(x) or math.isnan(y))]
     drawn = [rows[place] for place in places]
-    varying = [name for name in (*SWEEPABLE, *MACHINE) if len({_way_value(row, name) for row in drawn} - {None}) > 1]
+    varying = [name for name in SWEEPABLE if len(ways_of(drawn, name)) > 1]
+    varying += [name for name in MACHINE if len(values_of(drawn, name)) > 1]
     alike = [", ".join(describe(row, varying)) for row in drawn]
-    ways = [", ".join(describe(row, (name for name in varying if name != asked.hue))) for row in drawn]
+    untold = [name for name in varying if name != asked.hue]
+    ways = [", ".join(describe(row, untold)) for row in drawn] if untold != varying else alike
     number = len(set(ways))
     as_markers = 1 < number <= len(style.MARKERS) and len(drawn) < _FEW * number
     on_axes = any(row["axis"] is not None for row in drawn)
@@ -73,14 +75,11 @@ def collect(rows: Sequence[Row], asked: Asked, value: Value) -> pd.DataFrame:
 
 def above_zero(rows: Sequence[Row], value: Value) -> tuple[list[Row], list[str]]:
     """Return the rows whose two numbers a ratio or a logarithmic axis can take, and say how many were left out."""
-    kept = [row for row in rows if all(number > 0 for number in value(row))]
-    missing = sum(any(map(math.isnan, value(row))) for row in rows)
+    values = [value(row) for row in rows]
+    kept = [row for row, (x, y) in zip(rows, values, strict=True) if x > 0 and y > 0]
+    missing = sum(math.isnan(x) or math.isnan(y) for x, y in values)
     zeros = len(rows) - len(kept) - missing
     return kept, [f"{plural(zeros, 'point')} at 0 not drawn (no ratio and no logarithmic axis takes 0)"] * (zeros > 0)
-
-
-def _way_value(row: Row, name: str) -> Hashable:
-    return measured_by(row, name) if name in SWEEPABLE else row[name]
 
 
 def name_of(row: Row) -> str:
