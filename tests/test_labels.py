@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from hvt_bench.plots.labels import Labels, place
+from hvt_bench.plots.labels import Labels, along, place
 
 BOUNDS = (0.0, 0.0, 300.0, 200.0)
 POINT = st.tuples(st.integers(0, 300), st.integers(0, 200))
@@ -46,3 +46,9 @@ def test_labels_are_placed_when_drawn_and_cross_no_line():
     assert free.places != crossed.places
     middle = ax.transData.transform((5, 5))[1]
     assert not crossed.places[0][1] < middle < crossed.places[0][3]
+
+
+def test_equal_points_of_a_line_are_one():
+    line = np.array([(0.0, 0.0), (0.0, 0.0), (3.0, 4.0), (3.0, 4.0)])
+    assert along(line, 2.5).tolist() == along(line[1:3], 2.5).tolist()
+    assert along(line[:2], 2.5).tolist() == [[0.0, 0.0]]

@@ -124,7 +124,9 @@ def render_figure(
         figure.draw(rows, canvas, asked)
         if figure.panel_height_in is not None:
             style.fit_height(canvas, figure.panel_height_in)
-        canvas.draw_without_rendering()
+        engine = canvas.get_layout_engine()
+        assert engine is not None
+        engine.execute(canvas)  # once for all formats, and without the drawing that `draw_without_rendering` adds
         canvas.set_layout_engine("none")
         return {suffix: _encoded(canvas, suffix) for suffix in formats}
 

@@ -60,8 +60,11 @@ def _overlap(box: Box, boxes: np.ndarray) -> bool:
     return bool((across & up).any())
 
 
-def _along(line: np.ndarray, step: float) -> np.ndarray:
+def along(line: np.ndarray, step: float) -> np.ndarray:
     """Return points on a line, (n, 2), no further than `step` apart."""
+    line = line[np.concatenate([[True], (line[1:] != line[:-1]).any(axis=1)])]  # equal points have one place on a front
+    if len(line) == 1:
+        return line
     pieces = [
         np.linspace(start, end, 2 + int(np.hypot(*(end - start)) / step)) for start, end in itertools.pairwise(line)
     ]
@@ -103,7 +106,7 @@ class Labels(Artist):
         frame = ax.get_window_extent(renderer)
         taken = ax.transData.transform(self.taken)
         if len(self.line) > 1:
-            taken = np.concatenate([taken, _along(ax.transData.transform(self.line), 2 * _POINT_PT * pt)])
+            taken = np.concatenate([taken, along(ax.transData.transform(self.line), 2 * _POINT_PT * pt)])
         self.places = place(points, sizes, taken, frame.extents, pt)
         for text, point, box in zip(self.texts, points, self.places, strict=True):
             if box is None:
