@@ -13,7 +13,7 @@ from hvt_bench.plots import FIGURES, save_figures
 from hvt_bench.plots.asked import Asked
 from hvt_bench.plots.memory import draw_memory
 from hvt_bench.plots.scaling import MOST_LINES, draw_scaling
-from hvt_bench.plots.style import axis_label, fit_height, journal_style, wants_log
+from hvt_bench.plots.style import PAGE_IN, WIDTHS_IN, axis_label, fit_height, journal_style, palette, wants_log
 from hvt_bench.plots.tradeoff import draw_tradeoff, round_rates
 from hvt_bench.row import Row
 
@@ -535,3 +535,17 @@ def test_every_point_of_a_sweep_is_in_the_panels_of_its_axis(tmp_path, figure):
         assert len(lines(ax)) == (4 if axis == "pool_stages" else 6)
         assert ax.get_xlabel() == axis_label(axis)
     assert f"{len(sweep.invalid)} invalid points not drawn" in footer(figure)
+
+
+def test_colours_are_those_of_seaborn():
+    import seaborn
+
+    assert list(palette(range(10)).values()) == seaborn.color_palette("colorblind")
+
+
+def test_panels_of_many_axes_go_on_a_page(figure):
+    axes = ("depth", "embed_dim", "img_size", "patch_size", "mlp_ratio")
+    figure.set_figwidth(WIDTHS_IN["one"])
+    draw_scaling([row(), *(swept(axis, value) for axis in axes for value in (8, 16))], figure)
+    fit_height(figure, 2.1)
+    assert figure.get_figheight() == pytest.approx(PAGE_IN)

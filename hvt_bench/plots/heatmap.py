@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 
@@ -139,6 +138,8 @@ def _norm(values: list[float]) -> Normalize:
 
 
 def _draw_cells(ax: Axes, table: pd.DataFrame, norm: Normalize, written: bool) -> None:
+    import seaborn as sns  # a second, spared where no grid is drawn
+
     form: dict[str, Any] = {"annot": table.map(_short), "fmt": "", "annot_kws": {"fontsize": 5}} if written else {}
     sns.heatmap(table, ax=ax, norm=norm, cmap=COLOURS, cbar=False, linewidths=0.3, linecolor="white", **form)
     ax.set_yticks(np.arange(len(table.index)) + 0.5, [csv_text(value) for value in table.index], rotation=0)

@@ -11,20 +11,22 @@ from itertools import cycle
 from typing import Any, Literal
 
 import matplotlib as mpl
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import Formatter, LogLocator, NullFormatter, StrMethodFormatter
 
+from hvt_bench.analysis.series import values_of
 from hvt_bench.row import COLUMNS, Row, csv_text
 
 AnyFigure = Figure | SubFigure
 Handle = Line2D | Patch
 
 WIDTHS_IN = {"one": 3.5, "two": 7.1}  # one and two columns of a journal, in inches: 89 and 180 mm
+PAGE_IN = 9.0  # what a journal prints on the height of a page, less the caption
 LOG_FROM = 8.0  # values that range over more than this factor stand on a logarithmic axis
 SHOWN_IN = {  # columns whose numbers are long: what to divide them by, the axis label
     "macs": (1e9, "GMACs"),
@@ -47,6 +49,10 @@ _NARROWEST_IN, _NARROW_LETTER_IN = 0.2, 0.03  # what an entry of the legend take
 _FOOTER_LETTERS = 22.0  # letters of 6 pt on an inch of the footer
 _TALL = 0.75  # of its width a panel is high, as long as it is not too high or too low
 _LOWEST_IN = 1.5
+_CROWDED_IN = 1.1  # of as many rows of panels as would else be higher than a page
+
+_COLOURS = tuple(map(to_rgb, "#0173B2 #DE8F05 #029E73 #D55E00 #CC78BC #CA9161 #FBAFE4 #949494 #ECE133 #56B4E9".split()))
+"""seaborn's `colorblind`, written out: importing seaborn takes a second, and only the heatmap draws with it."""
 
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -103,7 +109,7 @@ def journal_style() -> Iterator[None]:
 
 def palette(names: Sequence[str]) -> dict[str, tuple[float, float, float]]:
     """Give each name a colour that the colour-blind can tell apart; after the tenth they come again."""
-    return dict(zip(names, cycle(sns.color_palette("colorblind")), strict=False))
+    return dict(zip(names, cycle(_COLOURS), strict=False))
 
 
 def axis_label(column: str) -> str:
@@ -271,7 +277,7 @@ def provenance(rows: Sequence[Row]) -> str:
     """Say on what, how and with which versions rows were measured; where a column has several values, all."""
     found = []
     for column, form in _PROVENANCE.items():
-        values = {csv_text(value): None for value in dict.fromkeys(row[column] for row in rows) if value is not None}
+        values = {csv_text(value): None for value in values_of(rows, column)}
         if values and values.keys() != {"infer"}:
             found.append(form.format(", ".join(values)))
     return " · ".join(found)
@@ -288,4 +294,7 @@ def fit_height(figure: AnyFigure, tallest_in: float = math.inf, exactly_in: floa
     assert grid is not None
     panel = exactly_in or min(tallest_in, max(_LOWEST_IN, _TALL * width_in(figure) / grid.ncols))
     around = sum(artist.get_window_extent().height for artist in (*figure.legends, *figure.texts)) / figure.dpi
-    figure.set_figheight(grid.nrows * panel + around + _LABELS_IN)
+    around += _LABELS_IN
+    if exactly_in is None:  # rows of panels that would not go on a page are lower
+        panel = min(panel, max(_CROWDED_IN, (PAGE_IN - around) / grid.nrows))
+    figure.set_figheight(grid.nrows * panel + around)
