@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from hvt_bench.cli.common import Executed
+from hvt_bench.cli.common import Executed, imported_for_good
 from hvt_bench.errors import plural
 
 
@@ -97,11 +97,12 @@ def plot(
 
     Example: hvt-bench plot reports/run.csv scaling --width one
     """
-    from hvt_bench.analysis.together import together
-    from hvt_bench.plots import save_figures
-    from hvt_bench.plots.asked import Asked
-    from hvt_bench.reproduce.accuracy import own_accuracy
-    from hvt_bench.table import read_table
+    with imported_for_good():
+        from hvt_bench.analysis.together import together
+        from hvt_bench.plots import save_figures
+        from hvt_bench.plots.asked import Asked
+        from hvt_bench.reproduce.accuracy import own_accuracy
+        from hvt_bench.table import read_table
 
     csvs = [Path(text) for text in inputs if text.endswith(".csv")] or [Path(inputs[0])]
     names = [text for text in inputs if Path(text) not in csvs]
@@ -139,9 +140,10 @@ def table(
 
     Example: hvt-bench table reports/run.csv --where 'latency_ms<50' --sort throughput_img_s --baseline deit_small
     """
-    from hvt_bench.analysis.pick import Baseline, in_order, keep, parse_condition
-    from hvt_bench.table import read_table
-    from hvt_bench.typeset import missing_ratios, typeset
+    with imported_for_good():
+        from hvt_bench.analysis.pick import Baseline, in_order, keep, parse_condition
+        from hvt_bench.table import read_table
+        from hvt_bench.typeset import missing_ratios, typeset
 
     conditions = [parse_condition(text) for text in where or []]
     rows = read_table(csv)
@@ -169,9 +171,10 @@ def fit(
 
     Example: hvt-bench fit reports/run.csv --metric macs,latency_ms
     """
-    from hvt_bench.analysis.fit import fit_rows
-    from hvt_bench.analysis.render_fits import render_fits
-    from hvt_bench.table import read_table
+    with imported_for_good():
+        from hvt_bench.analysis.fit import fit_rows
+        from hvt_bench.analysis.render_fits import render_fits
+        from hvt_bench.table import read_table
 
     typer.echo(render_fits(fit_rows(read_table(csv), _names(metric)), form))
 
@@ -187,7 +190,8 @@ def report(
 
     Example: hvt-bench report reports/run.csv
     """
-    from hvt_bench.report import write_report
+    with imported_for_good():
+        from hvt_bench.report import write_report
 
     typer.echo(f"wrote {write_report(csv, out, baseline)}")
 
