@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from hvt_bench.analysis.fit import METRICS, USUAL, fit_rows
+from hvt_bench.analysis.fit import METRICS, USUAL, fit_rows, plain
 from hvt_bench.analysis.render_fits import render_fits
 from hvt_bench.errors import RequestError
 from hvt_bench.metrics.complexity import count
@@ -98,7 +98,7 @@ def test_a_change_of_slope_needs_seven_points():
     rows = [timed(depth, ms=max(8, depth)) for depth in depths]
     fit = one(rows, "latency_ms")
     assert fit.bend.at == pytest.approx(8, rel=0.05)
-    assert fit.annotation == f"depth^{fit.bend.below:.2f} to {fit.bend.at:.4g}, then ^{fit.bend.above:.2f}"
+    assert fit.annotation == f"depth^{fit.bend.below:.2f} to {plain(fit.bend.at, 4)}, then ^{fit.bend.above:.2f}"
     six = one(rows[:6], "latency_ms")
     assert six.bend is None
     assert six.no_bend == "6 points; a change of slope needs 7"
@@ -267,3 +267,8 @@ def test_an_axis_of_lists_has_no_exponents():
     deeper = row(model="m", macs=2_000, depth=24, stage_depths=(2, 3, 16, 3), axis="stage_depths")
     rows = [row(model="m", macs=1_000, stage_depths=(1, 2, 11, 2)), deeper, *(timed(depth) for depth in (6, 12))]
     assert fit_rows(rows, ["latency_ms"]).not_fitted == ("axis stage_depths: its values are no numbers",)
+
+
+@pytest.mark.parametrize(("value", "text"), [(1018.7, "1,020"), (8.04, "8.04"), (0.05, "0.05"), (123456, "123,000")])
+def test_where_a_slope_changes_is_said_without_an_exponent(value, text):
+    assert plain(value) == text

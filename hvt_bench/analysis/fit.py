@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from hvt_bench.analysis import power
@@ -83,8 +84,13 @@ class Fit:
         """What a figure writes beside the line: `depth^0.94`, with its interval or second slope where there is one."""
         text = f"{self.axis}^{self.exponent:.2f}"
         if self.bend:
-            return f"{self.axis}^{self.bend.below:.2f} to {self.bend.at:.4g}, then ^{self.bend.above:.2f}"
+            return f"{self.axis}^{self.bend.below:.2f} to {plain(self.bend.at, 4)}, then ^{self.bend.above:.2f}"
         return f"{text} ({self.low:.2f} to {self.high:.2f})" if self.low is not None else text
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """Spell so many digits that count, without an exponent: `1,020`."""
+    return f"{Decimal(f'{value:.{digits}g}'):,f}"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from hvt_bench.analysis.fit import Fit, Fits
+from hvt_bench.analysis.fit import Fit, Fits, plain
 from hvt_bench.analysis.power import CONFIDENCE
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.row import csv_text
@@ -64,7 +64,7 @@ def _spelt(exponent: float) -> str:
 def remarks(found: Fits) -> list[str]:
     """Say what the columns mean, why an interval is missing, and what is not fitted."""
     said = [
-        f"slope changes: {_name(fit)}: {fit.bend.below:.2f} up to {fit.bend.at:.3g}, {fit.bend.above:.2f} beyond "
+        f"slope changes: {_name(fit)}: {fit.bend.below:.2f} up to {plain(fit.bend.at)}, {fit.bend.above:.2f} beyond "
         f"(AICc lower by {fit.bend.gain:.3g})"
         for fit in found.fits
         if fit.bend
