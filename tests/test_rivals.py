@@ -135,6 +135,7 @@ def test_the_table(plan):
     header, _, target, first, second = (line.split() for line in table.splitlines())
     assert header[:4] == ["what", "model", "embed_dim", "pool_stages"]
     assert target[:2] == ["target", SMALL]
+    assert "256 x1.33" in table
     assert first[-5:] == ["to", "0.505", "FASTER", "10.0", "0.500"]
     assert second[-3:] == ["SAME", "22.0", "1.100"]
     assert remarks.splitlines()[0] == (
@@ -150,6 +151,8 @@ def test_csv_and_json_hold_the_same(plan):
     assert [record["model"] for record in records] == [rival["model"] for rival in said["rivals"]]
     assert [record["verdict"] for record in records] == ["FASTER", "SAME"]
     assert said["rivals"][0]["latency_ms_ratio"] == pytest.approx(0.5)
+    assert said["rivals"][0]["embed_dim_ratio"] == pytest.approx(256 / 192)
+    assert [record["pool_stages_ratio"] for record in records] == ["", ""]  # the target has none
     assert said["ranked_by"] == "latency_ms"
 
 

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from hvt_bench.analysis.judge import CONFIDENCE
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.rivals import MEASURED, Contest, Rival
-from hvt_bench.row import Row, csv_text
+from hvt_bench.row import Row, Value, csv_text
 from hvt_bench.verdicts import summary
 
 
@@ -42,7 +42,7 @@ def _line(contest: Contest, what: str, row: Row, rival: Rival | None) -> list[st
     line = [
         what,
         ", ".join([*(rival.match.variants if rival else ()), str(row["model"])]),
-        *(csv_text(fields.get(name)) for name in contest.plan.found.values),
+        *(_value(fields.get(name), rival, name) for name in contest.plan.found.values),
         f"{macs / 1e9:.2f}" if isinstance(macs, int) else "",
         f"{rival.match.params_ratio:.2f}" if rival else "1.00",
     ]
@@ -59,6 +59,12 @@ def _line(contest: Contest, what: str, row: Row, rival: Rival | None) -> list[st
             interval = f"{rival.found.low:.3f} to {rival.found.high:.3f}"
             line += [_number(value, ".4g"), f"{rival.found.ratio:.3f}", interval, rival.found.verdict]
     return line
+
+
+def _value(value: Value, rival: Rival | None, name: str) -> str:
+    """Spell the value of a dimension, and its ratio to the target's where that has one: `256 x1.33`."""
+    ratio = rival.match.ratios.get(name) if rival else None
+    return csv_text(value) if ratio is None else f"{csv_text(value)} x{ratio:.2f}"
 
 
 def _verdict(rival: Rival) -> str:
@@ -118,6 +124,7 @@ def _records(contest: Contest) -> list[dict[str, Any]]:
             "macs": rival.row["macs"],
             "params": rival.row["params"],
             "params_ratio": rival.match.params_ratio,
+            **{f"{name}_ratio": rival.match.ratios.get(name) for name in contest.plan.found.values},
             **{MEASURED[name]: rival.row[MEASURED[name]] for name in contest.plan.measured},
             **{f"{MEASURED[name]}_ratio": rival.ratios[name] for name in contest.plan.measured},
             "low": rival.found.low if rival.found else None,
