@@ -92,6 +92,11 @@ def test_filtering_by_words_conditions_and_choices(opened):
     assert shown(page, "macs") == []
     text.fill("macs>=2.402G macs<=2402020608")
     assert shown(page, "macs") == ["2402020608"]
+    text.fill("axis=")
+    assert set(shown(page, "axis")) == {""}
+    text.fill("axis!=")
+    assert "" not in shown(page, "axis")
+    assert len(shown(page, "axis")) == everything - 2
     text.fill("mcas<1")
     assert "one condition names no column" in count.inner_text()
     assert text.get_attribute("aria-invalid") == "true"
@@ -99,6 +104,21 @@ def test_filtering_by_words_conditions_and_choices(opened):
     page.wait_for_function("document.querySelectorAll('#table-points tbody tr[hidden]').length === 0")
     page.locator("#filter-axis").select_option("pool_stages")
     assert set(shown(page, "axis")) == {"pool_stages"}
+
+
+def test_filtering_by_lists(opened):
+    """As `hvt-bench table --where` does: one item is in the list, several are the whole list."""
+    page = opened()
+    text, all_lists = page.get_by_label("Rows with"), shown(page, "warnings")
+    text.fill("warnings=noisy")
+    assert shown(page, "warnings") == [found for found in all_lists if "noisy" in found.split()]
+    text.fill("warnings!=noisy")
+    assert shown(page, "warnings") == [found for found in all_lists if found and "noisy" not in found.split()]
+    whole = max(all_lists, key=len)
+    assert " " in whole
+    text.fill(f'"warnings={whole}" hvt')
+    assert set(shown(page, "warnings")) == {whole}
+    assert set(shown(page, "model")) == {"hvt_s_1"}
 
 
 def test_it_works_by_keyboard(opened):

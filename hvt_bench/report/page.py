@@ -23,6 +23,7 @@ from hvt_bench.analysis.series import describe, varying_network, varying_protoco
 from hvt_bench.errors import FileError, RequestError
 from hvt_bench.plots import FIGURES, render_figure
 from hvt_bench.plots.asked import Asked
+from hvt_bench.report.captions import caption
 from hvt_bench.report.findings import find
 from hvt_bench.report.fronts import fronts
 from hvt_bench.report.vector import inline_svg
@@ -48,6 +49,8 @@ class Figure:
     name: str
     doc: str
     svg: Markup
+    caption: str
+    """What this one shows, in a sentence; empty where `doc` says enough."""
 
 
 def make_page(rows: Sequence[Row], source: str, sha256: str, baseline: str = "") -> str:
@@ -175,7 +178,7 @@ def _figures(rows: Sequence[Row], asked: Asked) -> tuple[list[Figure], dict[str,
         for name, figure in FIGURES.items():
             if not lacking[name]:
                 svg = inline_svg(render_figure(name, rows, ["svg"], asked)["svg"], name, figure.doc)
-                drawn.append(Figure(name, figure.doc, Markup(svg)))
+                drawn.append(Figure(name, figure.doc, Markup(svg), caption(name, rows)))
     return drawn, {name: why for name, why in lacking.items() if why}
 
 
@@ -193,7 +196,10 @@ def _points(rows: Sequence[Row]) -> Mapping[str, Any]:
         best = [place in column.best for place in range(len(rows))]
         cells.append(zip(column.texts, values, best, repeat(column.right), strict=False))
     return {
-        "heads": [(column.name, COLUMNS[column.name].label, shown_unit(column.name), column.right) for column in laid],
+        "heads": [
+            (column.name, COLUMNS[column.name].label, shown_unit(column.name), column.right, COLUMNS[column.name].many)
+            for column in laid
+        ],
         "lines": zip(*cells, strict=True),  # of cells: text, value to sort and filter by if it is another, best, right
         "choices": {name: values for name in ("model", "axis", "status") if len(values := _distinct(rows, name)) > 1},
     }

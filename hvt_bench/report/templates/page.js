@@ -39,14 +39,27 @@ const table = document.getElementById("table-points");
 const form = document.getElementById("filters");
 const text = document.getElementById("filter-text");
 const names = [...table.tHead.rows[0].cells].map(head => head.dataset.name);
+const lists = new Set([...table.tHead.rows[0].cells].filter(head => "list" in head.dataset).map(head => head.dataset.name));
 const total = table.tBodies[0].rows.length;
 
-// What a word asks of a row; null where it is a condition on a column that is not in the table.
+// Words and conditions; a condition in quotes may hold spaces, as that of a whole list does: "seq_lens=196 97".
+const wordsOf = typed => [...typed.matchAll(/(["'])(.*?)\1|\S+/g)].map(found => found[2] ?? found[0]).filter(Boolean);
+
+// What a word asks of a row, as `hvt-bench table --where` does; null where it is a condition on a column that is not in the table.
 function test(word) {
-  const found = /^(\w+)(<=|>=|!=|==|=|<|>)(.+)$/.exec(word);
-  if (!found) return row => row.textContent.toLowerCase().includes(word.toLowerCase());
+  const found = /^(\w+)(<=|>=|!=|==|=|<|>)(.*)$/.exec(word);
+  if (!found || (!found[3] && !/^(!=|==?)$/.test(found[2]))) return row => row.textContent.toLowerCase().includes(word.toLowerCase());
   const [, name, sign, wanted] = found, place = names.indexOf(name);
   if (place < 0) return null;
+  if (wanted === "") return row => TESTS[sign](valueOf(row.cells[place]), "");
+  if (lists.has(name)) {
+    const items = wanted.trim().split(/\s+/), equal = sign !== "!=";
+    return row => {
+      const own = valueOf(row.cells[place]);
+      if (own === "") return false;
+      return (items.length > 1 ? own === items.join(" ") : own.split(" ").includes(items[0])) === equal;
+    };
+  }
   const scaled = /^(.+)([kMGT])$/.exec(wanted);
   const number = scaled ? numberOf(scaled[1]) * SIZES[scaled[2]] : numberOf(wanted);
   return row => {
@@ -58,7 +71,7 @@ function test(word) {
 }
 
 function filter() {
-  const tests = text.value.split(/\s+/).filter(Boolean).map(test);
+  const tests = wordsOf(text.value).map(test);
   const known = !tests.includes(null);
   text.setAttribute("aria-invalid", String(!known));
   for (const choice of form.querySelectorAll("select")) {
