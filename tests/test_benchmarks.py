@@ -85,3 +85,13 @@ def test_the_gate_of_the_benchmark_is_of_a_hundred_networks():
 def test_the_sweep_that_bookkeeping_is_timed_with_goes_on_where_it_was(tmp_path):
     assert bookkeeping.visit_all(5, tmp_path / "run.csv")[2] == 0
     assert bookkeeping.visit_all(8, tmp_path / "run.csv")[2] == 5
+
+
+def test_a_command_that_takes_too_long_is_named():
+    assert insight.told("ten rows", {"fit": 4.96, "report": 19.0}, {"fit": 5.0, "report": 20.0}) == (
+        "ten rows: fit 5.0 s (target: at most 5), report 19.0 s (target: at most 20)",
+        True,
+    )
+    text, kept = insight.told("ten rows", {"fit": 5.1, "report": 30.0}, {"fit": 5.0, "report": 20.0})
+    assert text.endswith("; missed: fit, report")
+    assert not kept

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 from hvt_bench.table import write_table
-from tests.benchmarks.insight import ROWS, many_rows, seconds
+from tests.benchmarks.insight import ROWS, many_rows, seconds, told
 
-TARGET_S = 20.0
+TARGETS_S = {"plot": 20.0}
 
 
 def run() -> bool:
@@ -22,5 +22,6 @@ def run() -> bool:
         taken = seconds("-m", "hvt_bench", "plot", str(path))
         drawn = sorted(file.suffix for file in Path(folder).iterdir())
     figures = drawn.count(".svg")
-    print(f"figures: {figures} of {ROWS:,} rows, PNG and SVG: {taken:.1f} s (target: at most {TARGET_S:.0f})")
-    return taken <= TARGET_S
+    text, kept = told(f"figures: {figures} of {ROWS:,} rows, PNG and SVG", {"plot": taken}, TARGETS_S)
+    print(text)
+    return kept
