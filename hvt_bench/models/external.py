@@ -144,11 +144,20 @@ class ExternalConfig(ModelConfig):
             size = arguments["img_size"]
         return ((batch_size, channels, *size),)
 
+    def settings(self) -> dict[str, Any] | None:
+        """Return what timm says of the images of the network (`input_size`, `crop_pct`, `mean`, ...), if it is timm's.
+
+        Raises ConfigError where timm is missing.
+        """
+        if not self.target.startswith("timm:"):
+            return None
+        settings = _timm().get_pretrained_cfg(self.target.removeprefix("timm:"))
+        return None if settings is None else settings.to_dict()
+
     def _default_shape(self) -> tuple[int, ...]:
-        if self.target.startswith("timm:"):
-            settings = _timm().get_pretrained_cfg(self.target.removeprefix("timm:"))
-            if settings is not None and settings.input_size:
-                return tuple(settings.input_size)
+        settings = self.settings()
+        if settings is not None and settings.get("input_size"):
+            return tuple(settings["input_size"])
         return (IN_CHANS, IMG_SIZE, IMG_SIZE)
 
     def _factory(self) -> Callable[..., object]:

@@ -59,11 +59,21 @@ def _posterized(posterize: Callable[..., Any], image: Any, bits: int, **options:
 
 
 def evaluation_transform(
-    side: int, mean: tuple[float, ...], std: tuple[float, ...], crop_share: float = CROP_SHARE
+    side: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    crop_share: float = CROP_SHARE,
+    interpolation: str = "bicubic",
+    crop_mode: str = "center",
 ) -> Transform:
-    """Return what resizes an image, by bicubic interpolation, cuts out its centre and normalises it."""
+    """Return what resizes an image, cuts out its centre and normalises it."""
     from timm.data import create_transform
 
     return create_transform(
-        input_size=(3, side, side), interpolation="bicubic", mean=mean, std=std, crop_pct=crop_share
+        input_size=(3, side, side),
+        interpolation=interpolation,
+        mean=mean,
+        std=std,
+        crop_pct=crop_share,
+        crop_mode=crop_mode,
     )

@@ -111,9 +111,14 @@ def _check_digits(data: Data) -> None:
         raise RequestError("digits come with scikit-learn, which is not installed; pip install 'hvt-bench[data]'")
 
 
-def _check_folder(data: Data) -> None:
+def check_decoding() -> None:
+    """Raise RequestError where what decodes the images of an imagefolder is not installed."""
     if find_spec("timm") is None:
         raise RequestError(f"imagefolder reads images by torchvision and timm, which are not installed; {TIMM}")
+
+
+def _check_folder(data: Data) -> None:
+    check_decoding()
     classes = {split: _class_names(data, split) for split in ("train", *(("val",) if not data.val_fraction else ()))}
     for split, names in classes.items():
         if names != classes["train"]:
@@ -232,10 +237,11 @@ def _read(data: Data) -> tuple[Images, Images | None]:
     if data.name == "digits":
         return _digits(), None
     if data.name == "imagefolder":
-        return _folder(data, "train"), None if data.val_fraction else _folder(data, "val")
+        train, test = (Path(str(data.path)) / split for split in ("train", "val"))
+        return read_folder(train)[0], None if data.val_fraction else read_folder(test)[0]
     pairs = read_fashion_mnist(data.path) if data.name == "fashion_mnist" else read_cifar(data.name, data.path)
-    train, test = (Images(labels, pixels) for pixels, labels in pairs)
-    return train, None if data.val_fraction else test
+    known, held_out = (Images(labels, pixels) for pixels, labels in pairs)
+    return known, None if data.val_fraction else held_out
 
 
 def _digits() -> Images:
@@ -246,14 +252,19 @@ def _digits() -> Images:
     return Images(torch.from_numpy(found.target).long(), pixels[:, None])
 
 
-def _folder(data: Data, split: str) -> Images:
+def read_folder(folder: Path) -> tuple[Images, tuple[str, ...]]:
+    """Return the images of `folder/CLASS/IMAGE`, and the classes: in order of their names, which numbers them.
+
+    Raises FileError where there are none.
+    """
     from torchvision.datasets import ImageFolder
 
     try:
-        samples = ImageFolder(str(Path(str(data.path)) / split)).samples
+        found = ImageFolder(str(folder))
     except FileNotFoundError as error:
-        raise FileError(f"{data.path}: {error}") from None
-    return Images(torch.tensor([label for _, label in samples]), None, tuple(path for path, _ in samples))
+        raise FileError(f"{folder}: {error}") from None
+    images = Images(torch.tensor(found.targets), None, tuple(path for path, _ in found.samples))
+    return images, tuple(found.classes)
 
 
 def _statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:  # (N, C, H, W) bytes

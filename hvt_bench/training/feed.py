@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hvt_bench.errors import FileError, HvtBenchError, RequestError
-from hvt_bench.training.augment import Transform, evaluation_transform, training_transform
+from hvt_bench.training.augment import CROP_SHARE, Transform, evaluation_transform, training_transform
 from hvt_bench.training.data import Data, Images, Split
 from hvt_bench.training.recipes import TrainingRecipe
 from hvt_bench.training.seeds import IMAGES, ORDER, drawn_with, seed_of
@@ -88,11 +88,15 @@ class TensorFeed:
             yield self._prepared(*self._test, chosen)
 
     def _prepared(self, pixels: Tensor, labels: Tensor, chosen: Tensor) -> Batch:
-        images = pixels[chosen].float() / 255
-        if images.shape[-1] != self._side:
-            size = (self._side, self._side)
-            images = F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
-        return (images - self._mean) / self._std, labels[chosen]
+        return normalised(pixels[chosen], self._side, self._mean, self._std), labels[chosen]
+
+
+def normalised(pixels: Tensor, side: int, mean: Tensor, std: Tensor) -> Tensor:
+    """Return (B, C, S, S) of (B, C, H, W) bytes, resized to `side` px where they are of another size."""
+    images = pixels.float() / 255
+    if images.shape[-1] != side:
+        images = F.interpolate(images, (side, side), mode="bicubic", antialias=True).clamp(0, 1)
+    return (images - mean) / std
 
 
 def _moved(images: Images, device: str) -> Batch:
@@ -110,7 +114,7 @@ class DecodedFeed:
         in_memory = split.train.pixels is not None
         mean, std = ((values * 3)[:3] for values in (split.mean, split.std))  # images in gray are made RGB on the way
         augment = training_transform(recipe, data.side, mean, std, shift=in_memory)
-        plain = evaluation_transform(data.side, mean, std, **({"crop_share": 1.0} if in_memory else {}))
+        plain = evaluation_transform(data.side, mean, std, 1.0 if in_memory else CROP_SHARE)
         self._train = Decoded(split.train, augment, seed)
         self._test = Decoded(split.test, plain, seed)
 
@@ -125,30 +129,41 @@ class DecodedFeed:
 
     def evaluation(self) -> Iterator[Batch]:
         """Yield the images that were held out."""
-        images = range(len(self._test))
-        starts = range(0, len(images), EVALUATION_BATCH)
-        keys = _Lazily([(0, i, i) for i in images[at : at + EVALUATION_BATCH]] for at in starts)
-        yield from self._loaded(self._test, keys)
+        yield from self._loaded(self._test, in_order(len(self._test), EVALUATION_BATCH))
 
     def _loaded(self, images: Decoded, keys: Iterable[list[Key]]) -> Iterator[Batch]:
-        loader = DataLoader(
-            images,
-            batch_sampler=keys,
-            num_workers=self._workers,
-            pin_memory=self._device.startswith("cuda"),
-            multiprocessing_context="fork" if self._workers else None,  # pixels in memory are shared, not copied
-            generator=torch.Generator(),  # its seeds are not used, and must not be drawn from those of the training
-        )
-        with _children_allowed():
-            batches = iter(loader)
-            while True:
-                try:
-                    batch, labels = next(batches)
-                except StopIteration:
-                    return
-                except Exception as error:
-                    raise _in_own_words(error) from None
-                yield batch.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+        return loaded(images, keys, self._workers, self._device)
+
+
+def in_order(images: int, batch_size: int) -> Iterable[list[Key]]:
+    """Return the keys of all images, each once, in batches."""
+    starts = range(0, images, batch_size)
+    return _Lazily([(0, i, i) for i in range(at, min(at + batch_size, images))] for at in starts)
+
+
+def loaded(images: Decoded, keys: Iterable[list[Key]], workers: int, device: str) -> Iterator[Batch]:
+    """Yield the batches that `keys` name, decoded by so many workers and moved to the device.
+
+    Raises FileError where a file is no image.
+    """
+    loader = DataLoader(
+        images,
+        batch_sampler=keys,
+        num_workers=workers,
+        pin_memory=device.startswith("cuda"),
+        multiprocessing_context="fork" if workers else None,  # pixels in memory are shared, not copied
+        generator=torch.Generator(),  # its seeds are not used, and must not be drawn from those of the training
+    )
+    with _children_allowed():
+        batches = iter(loader)
+        while True:
+            try:
+                batch, labels = next(batches)
+            except StopIteration:
+                return
+            except Exception as error:
+                raise _in_own_words(error) from None
+            yield batch.to(device, non_blocking=True), labels.to(device, non_blocking=True)
 
 
 def _in_own_words(error: Exception) -> Exception:
