@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Self, TypeVar
 
 from rich.console import Console
@@ -26,6 +28,34 @@ def bar(description: str) -> Callable[[Sequence[Item]], Iterable[Item]]:
     if not console.is_terminal:
         return iter
     return lambda items: track(items, description, console=console, transient=True)
+
+
+@contextmanager
+def counting_images(console: Console | None = None) -> Iterator[Callable[[int, int, int], None]]:
+    """Yield what is told how many images are done, how many of them are right, and how many there are.
+
+    On a terminal it draws a bar; elsewhere it says so, on stderr, at each tenth.
+    """
+    console = console or Console(stderr=True, soft_wrap=True)
+    if not console.is_terminal:
+        yield partial(_say_tenth, console, set())
+        return
+    columns = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with RichProgress(*columns, console=console, transient=True) as shown:
+        task = shown.add_task("evaluating", total=None)
+
+        def draw(done: int, right: int, images: int) -> None:
+            shown.update(task, completed=done, total=images, description=f"top-1 {100 * right / done:.2f} %")
+
+        yield draw
+
+
+def _say_tenth(console: Console, said: set[int], done: int, right: int, images: int) -> None:
+    tenth = 10 * done // images
+    if done < images and tenth and tenth not in said:
+        said.add(tenth)
+        text = f"{done:,} of {images:,} images: top-1 {100 * right / done:.2f} %"
+        console.print(text, highlight=False, markup=False)
 
 
 def of_files(event: Event) -> str | None:

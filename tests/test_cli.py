@@ -480,6 +480,95 @@ def test_show_of_what_is_no_network_is_exit_2(run, module, model, sentence):
     assert run("show", f"{module}:{model}") == (2, "", f"error: {target}: {sentence}\n")
 
 
+EVALUATED = "img_size=16 patch_size=8 embed_dim=8 num_heads=2 depth=1 num_classes=6".split()
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """Weights that name the third of six classes for every image, and twelve images of the classes."""
+    pytest.importorskip("timm")
+    import torch
+    from PIL import Image
+
+    from hvt_bench.models import parse_model
+
+    monkeypatch.chdir(tmp_path)
+    network = parse_model("hvt:" + ",".join(EVALUATED)).build()
+    with torch.no_grad():
+        network.head.weight.zero_()
+        network.head.bias.copy_(torch.tensor([1.0, 2.0, 9.0, 3.0, 4.0, 0.0]))
+    torch.save({"model": network.state_dict()}, "w.pth")
+    for name in "abcdef":
+        (tmp_path / "photos" / "val" / name).mkdir(parents=True)
+        for number in range(2):
+            Image.new("RGB", (20, 18), (90, 40 * number, 0)).save(f"photos/val/{name}/{number}.png")
+    return ["hvt", *EVALUATED, "--checkpoint", "w.pth", "--data", "imagefolder:photos", "--device", "cpu"]
+
+
+def test_evaluate(run, weights):
+    assert run("evaluate", *weights, "--batch-size", 6) == (
+        0,
+        """\
+hvt img_size=16 patch_size=8 embed_dim=8 num_heads=2 depth=1 num_classes=6 (family hvt)
+
+            top-1 %    error    top-5 %    error  of
+--------  ---------  -------  ---------  -------  ---------
+measured      16.67    10.76      83.33    10.76  12 images
+
+checkpoint     w.pth: 20 tensors, all loaded (its key 'model')
+data           photos/val: 12 images of 6 classes
+preprocessing  resized to 18 px (bicubic), centre of 16 px; mean 0.485 0.456 0.406, std 0.229 0.224 0.225
+               as in HVT's released code, which is DeiT's
+protocol       device=cpu  dtype=float32  batch_size=6  attention=sdpa  num_threads=1
+error          standard error of a share of so many images
+""",
+        "6 of 12 images: top-1 33.33 %\n",
+    )
+
+
+def test_evaluate_for_programs_and_with_another_preprocessing(run, weights):
+    asked = ["--crop-pct", "1", "--mean", "0.5,0.5,0.5", "--std", "0.5,0.5,0.5", "--dtype", "bfloat16"]
+    code, out, err = run("evaluate", *weights, *asked, "--format", "json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert (told["top1"], told["images"], told["dtype"], told["printed"]) == (
+        pytest.approx(100 / 6),
+        12,
+        "bfloat16",
+        [],
+    )
+    assert told["preprocessing"] == {
+        "resize_px": 16,
+        "crop_px": 16,
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "interpolation": "bicubic",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+        "source": "HVT's released code, which is DeiT's, but for --crop-pct, --mean, --std",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--data", "mnist"], "unknown data set 'mnist'; known: cifar10, cifar100, digits, fashion_mnist, imagefolder"),
+        (["--format", "yaml"], "--format: unknown format 'yaml'; known: json, text"),
+        (["--mean", "0.5,half"], "--mean 0.5,half: should be numbers, such as 0.485,0.456,0.406"),
+        (["--std", "nan,1,1"], "--std nan,1,1: should be numbers, such as 0.485,0.456,0.406"),
+        (["--device", "gpu"], "unknown device 'gpu'; known: auto, cpu, cuda, cuda:N, mps"),
+        (["--dtype", "int8"], "dtype: 'int8' does not fit: should be 'float32', 'tf32', 'float16', 'bfloat16', "),
+        (["batch_size=4", "--batch-size", "8"], "'batch_size' is given twice"),
+        (["--data", "imagefolder:nowhere"], "nowhere: there is no such folder; an imagefolder has val/CLASS/IMAGE"),
+    ],
+)
+def test_an_evaluation_that_cannot_be_meant_is_exit_2(run, weights, options, sentence):
+    code, out, err = run("evaluate", *weights, *options)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {sentence}")
+    assert "\n" not in err.rstrip("\n")
+
+
 @pytest.mark.parametrize("what", ["variants", "families", "metrics", "figures", "columns"])
 def test_list(run, what):
     from hvt_bench import listing
@@ -813,7 +902,9 @@ def test_what_a_console_cannot_show_is_a_question_mark(monkeypatch, tmp_path):
 # --- the whole ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", [[], ["sweep"], ["show"], ["list"], ["plot"], ["table"], ["check"], ["estimate"]])
+@pytest.mark.parametrize(
+    "command", [[], ["sweep"], ["show"], ["list"], ["plot"], ["table"], ["check"], ["estimate"], ["evaluate"]]
+)
 def test_every_command_has_help_with_an_example(run, command):
     code, out, err = run(*command, "--help")
     assert (code, err) == (0, "")

@@ -13,7 +13,7 @@ LAYERS = {
     12: {"progress", "listing", "show", "schema", "report", "rivals"},
     11: {"forecast", "plots", "run", "merge", "gate", "parts", "reproduce", "event_lines"},
     10: {"counts", "pending", "output"},
-    9: {"plan", "timed", "cards", "typeset", "events", "visits", "costs", "journal"},
+    9: {"plan", "timed", "cards", "evaluate", "typeset", "events", "visits", "costs", "journal"},
     8: {"measure", "table", "known", "largest", "request", "analysis", "places", "log"},
     7: {"collect"},
     6: {"row", "sweep"},

@@ -71,3 +71,15 @@ def test_what_is_said_of_vit_is_what_timm_says(ours, timms):
     found = preprocessing_of(ours, config, settings.input_size[-1])
     assert (found.crop_pct, found.mean, found.std) == (settings.crop_pct, settings.mean, settings.std)
     assert found.interpolation == settings.interpolation
+
+
+def test_readme_says_what_images_are_resized_to(repository):
+    readme = (repository / "README.md").read_text()
+    for model, line in (
+        ("deit_base", "HVT, DeiT, "),
+        ("patchdiv_b12", "patch diversification "),
+        ("vit_base", "ViT, "),
+    ):
+        small, large = (preprocessing_of(model, parse_model(model), side).resize_px(side) for side in (224, 384))
+        (shown,) = (text for text in readme.splitlines() if text.startswith(f"| {line}"))
+        assert f"| {small} | {large} |" in shown

@@ -1,9 +1,12 @@
+import io
 from pathlib import Path
+
+from rich.console import Console
 
 from hvt_bench.events import Counted, Finished, Fitted, Measured, Noted, Started
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
-from hvt_bench.progress import Progress, Watcher, bar, of_files
+from hvt_bench.progress import Progress, Watcher, bar, counting_images, of_files
 from hvt_bench.row import Sample
 from hvt_bench.sweep import Sweep
 
@@ -135,3 +138,21 @@ def test_on_a_terminal_it_shows_how_far_it_is(capsys, monkeypatch):
     assert out == ""
     assert "counting" in err
     assert "100%" in err
+
+
+def test_images_are_counted_at_each_tenth_without_a_terminal(capsys):
+    with counting_images() as seen:
+        for done in range(30, 1000, 30):
+            seen(done, done // 2, 1000)
+        seen(1000, 500, 1000)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 9
+    assert lines[:2] == ["120 of 1,000 images: top-1 50.00 %", "210 of 1,000 images: top-1 50.00 %"]
+
+
+def test_images_are_counted_by_a_bar_on_a_terminal():
+    text = io.StringIO()
+    with counting_images(Console(file=text, force_terminal=True, width=100, legacy_windows=False)) as seen:
+        seen(64, 32, 1000)
+    assert "top-1 50.00 %" in text.getvalue()
+    assert "64/1000" in text.getvalue()

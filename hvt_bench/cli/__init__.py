@@ -14,12 +14,12 @@ from typing import Annotated
 import typer
 
 from hvt_bench import __version__
-from hvt_bench.cli import cluster, decide, guard, look, measure, reference
+from hvt_bench.cli import cluster, decide, evaluate, guard, look, measure, reference
 from hvt_bench.cli.common import answering, end_at_once
 from hvt_bench.errors import HvtBenchError, RequestError
 
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {  # by help panel, in the order of `hvt-bench --help`
-    "Measure": (measure.sweep, cluster.merge, measure.estimate),
+    "Measure": (measure.sweep, cluster.merge, measure.estimate, evaluate.evaluate),
     "Look": (look.show, look.list_, look.plot, look.table, look.fit, look.report),
     "Decide": (decide.match, decide.compare),
     "Guard": (guard.check,),

@@ -138,17 +138,8 @@ class _Learner:
         if isinstance(self._network, HasLoss):
             return self._network.training_loss(outputs, targets)
         smoothing = 0.0 if targets.ndim == 2 else self.recipe.label_smoothing  # what mixes has smoothed them
-        heads = [self._checked(head) for head in tree_leaves(outputs)]
+        heads = [class_scores(head, self._classes) for head in tree_leaves(outputs)]
         return torch.stack([F.cross_entropy(head, targets, label_smoothing=smoothing) for head in heads]).mean()
-
-    def _checked(self, logits: object) -> Tensor:
-        if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] == self._classes:
-            return logits.float()
-        found = f"({', '.join(map(str, logits.shape))})" if isinstance(logits, Tensor) else type(logits).__name__
-        raise UnsupportedError(
-            f"the network puts out {found}, and the data has {self._classes} classes, so it should be "
-            f"(B, {self._classes}): give it num_classes: {self._classes}"
-        )
 
     @torch.inference_mode()
     def evaluate(self, batches: Iterator[Batch]) -> tuple[float, float | None]:
@@ -157,11 +148,9 @@ class _Learner:
         images, right, among = 0, 0, 0
         for batch, labels in batches:
             with self._autocast():
-                logits = self._checked(self._network(batch))
-            best = logits.topk(min(TOP, self._classes), dim=1).indices == labels[:, None]  # (B, 5)
-            images += len(batch)
-            right += int(best[:, 0].sum())
-            among += int(best.sum())
+                logits = class_scores(self._network(batch), self._classes)
+            first, best = hits(logits, labels)
+            images, right, among = images + len(batch), right + first, among + best
         return 100 * right / images, 100 * among / images if self._classes >= TOP else None
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -180,6 +169,23 @@ class _Learner:
         self._network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
+
+
+def class_scores(output: object, classes: int) -> Tensor:
+    """Return what a network put out, (B, classes), in float32. Raises UnsupportedError where it is something else."""
+    if isinstance(output, Tensor) and output.ndim == 2 and output.shape[1] == classes:
+        return output.float()
+    found = f"({', '.join(map(str, output.shape))})" if isinstance(output, Tensor) else type(output).__name__
+    raise UnsupportedError(
+        f"the network puts out {found}, and the data has {classes} classes, so it should be "
+        f"(B, {classes}): give it num_classes: {classes}"
+    )
+
+
+def hits(scores: Tensor, labels: Tensor) -> tuple[int, int]:
+    """Return of how many images of (B, classes) the class, (B,), has the highest score, and of how many one of TOP."""
+    best = scores.topk(min(TOP, scores.shape[1]), dim=1).indices == labels[:, None]  # (B, 5)
+    return int(best[:, 0].sum()), int(best.sum())
 
 
 def _mixing(recipe: TrainingRecipe, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
