@@ -32,6 +32,11 @@ class Brightest(nn.Module):
         return self.scale * images.mean((2, 3)).flip(1)
 
 
+class Greedy(nn.Module):
+    def forward(self, images):
+        raise torch.OutOfMemoryError("tried to allocate 9 TiB")
+
+
 def pair():
     class Pair(nn.Module):
         def forward(self, images):
@@ -199,6 +204,11 @@ def test_what_names_no_class_fails(colours, model, sentence):
     with pytest.raises(HvtBenchError) as raised:
         run(f"{colours}:{model}" + ("" if ":" in model else ":input_shapes=[[3, 16, 16]]"))
     assert str(raised.value).endswith(sentence)
+
+
+def test_out_of_memory_says_what_to_take(colours):
+    with pytest.raises(HvtBenchError, match=r"^out of memory at --batch-size 8; take a smaller one$"):
+        run(f"{colours}:Greedy:input_shapes=[[3, 16, 16]]", "batch_size=8")
 
 
 def test_numbers_beyond_float16_say_what_to_take(colours):

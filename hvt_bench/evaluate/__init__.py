@@ -11,7 +11,7 @@ import torch
 
 from hvt_bench.analysis.rebuild import named
 from hvt_bench.errors import HvtBenchError, RequestError, plural
-from hvt_bench.measure import diagnose
+from hvt_bench.measure import diagnose, is_out_of_memory
 from hvt_bench.metrics.passes import network, use_precision, weights_format
 from hvt_bench.models.checkpoint import Loaded
 from hvt_bench.models.config import ModelConfig
@@ -160,6 +160,8 @@ def _count(point: Point, held_out: HeldOut, side: int, done: Preprocessing, seen
     except HvtBenchError:
         raise
     except Exception as failure:
+        if is_out_of_memory(failure):
+            raise HvtBenchError(f"out of memory at --batch-size {point.batch_size}; take a smaller one") from failure
         _, reason = diagnose(failure, point)
         raise HvtBenchError(f"{point.model}: {reason}") from failure
     if strange:
