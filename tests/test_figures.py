@@ -1,6 +1,7 @@
 """What the figures beyond scaling, trade-off and memory draw."""
 
 from dataclasses import replace
+from statistics import fmean, stdev
 
 import pytest
 from matplotlib.figure import Figure
@@ -134,27 +135,105 @@ def test_speedup_needs_a_pair(rows, why):
 # --- accuracy ---------------------------------------------------------------------------------------------------------
 
 
+def trained(row, *rounds, data="digits", recipe="small", **more):
+    """The same row, trained from so many seeds."""
+    spread = stdev(rounds) if len(rounds) > 1 else None
+    found = {"top1": fmean(rounds), "top1_rounds": rounds, "top1_spread": spread, "total_train_macs": 10**12}
+    return Row({**row, **found, "data": data, "recipe": recipe, **more})
+
+
+def bars(ax):
+    """The bars of a panel: x, lower end, upper end."""
+    return {
+        (segment[0][0], *segment[:, 1])
+        for bar in ax.containers
+        for collection in bar.lines[2]
+        for segment in collection.get_segments()
+    }
+
+
+def ends(ax):
+    """The ends of the bars of a panel."""
+    return {(x, y) for x, *both in bars(ax) for y in both}
+
+
+def fronts_of(ax):
+    return [set(line.get_ydata()) for line in ax.lines if line.get_linestyle() != "None"]
+
+
 def test_accuracy_draws_what_is_printed_and_ones_own_by_other_markers(figure):
-    rows = [HVT, DEIT, row_of(f"hvt:{SMALL}", name="mine"), row_of(f"vit:{SMALL}", name="unknown")]
+    rows = [HVT, DEIT, row_of("hvt:depth=4", name="mine"), row_of(f"vit:{SMALL}", name="unknown")]
     draw_accuracy(rows, figure, Asked(accuracy={"mine": 60.0, "nobody": 1.0}))
     macs, latency = figure.axes
-    assert markers(macs) == {(HVT["macs"] / 1e9, 78.0), (DEIT["macs"] / 1e9, 79.8), (rows[2]["macs"] / 1e9, 60.0)}
-    assert markers(latency) == {(66.0, 78.0), (97.0, 79.8), (rows[2]["macs"] / 1e8, 60.0)}
-    assert {"own", "printed: HVT", "printed: DeiT"} < set(legend(figure))
-    assert "Printed: as HVT and DeiT each printed it" in footer(figure)
-    assert "1 row without a top-1 or MACs not drawn, all of 1 model among them. No row is of nobody" in footer(figure)
-    assert names(figure)[0] == ["hvt_s_1", "deit_small", "mine"]
+    tops = [(HVT, 78.0), *((DEIT, top1) for top1 in (79.8, 81.4, 79.856)), (rows[2], 60.0)]
+    assert markers(macs) == {(row["macs"] / 1e9, top1) for row, top1 in tops}
+    assert markers(latency) == {(row["latency_ms"], top1) for row, top1 in tops}
+    assert {"own", "printed: HVT", "printed: DeiT", "printed: DeiT-III"} < set(legend(figure))
+    hollow = {line.get_markerfacecolor() for line in macs.lines if line.get_linestyle() == "None"}
+    assert hollow == {"none"}
+    said = footer(figure)
+    assert "Own: yours, by --accuracy; of 1,000 classes, so taken to be on ImageNet-1k" in said
+    assert "Printed: on ImageNet-1k, as HVT, DeiT, DeiT-III, timm accuracy and DynamicViT each printed it" in said
+    assert "Drawn is the first of several: HVT also prints 78.06, 78.3 of hvt_s_1, DeiT also prints 79.9 of" in said
+    assert "1 row without a top-1 or MACs not drawn, all of 1 model among them. No row is of nobody" in said
+    assert names(figure)[0] == ["hvt_s_1", "deit_small", "vit_small", "mine"]
 
 
 def test_accuracy_draws_a_front_for_each_system_that_printed(figure):
     third = [row_of(name) for name in ("vit_small:img_size=384", "vit_base:embed_dim=512,num_heads=8")]
-    draw_accuracy([*third, DEIT, row_of("deit_tiny")], figure)
-    ax = figure.axes[0]
-    joined = [set(line.get_ydata()) for line in ax.lines if line.get_linestyle() != "None"]
-    assert joined == [{83.0, 83.4}, {72.2, 79.8}]
-    shapes = {line.get_marker() for line in ax.lines if line.get_linestyle() == "None"}
-    assert len(shapes) == 2
-    assert {"printed: DeiT-III", "printed: DeiT"} < set(legend(figure))
+    draw_accuracy([*third, row_of("deit_tiny")], figure)
+    assert {frozenset(found) for found in fronts_of(figure.axes[0])} == {
+        frozenset(found) for found in ({83.0, 83.4}, {81.6}, {72.2}, {72.19})
+    }
+
+
+def test_measured_accuracy_has_bars_between_seeds_and_training_as_a_cost(figure):
+    rows = [trained(HVT, 84.0, 85.0, 86.0), trained(DEIT, 82.0, total_train_macs=2 * 10**12)]
+    draw_accuracy(rows, figure)
+    macs, _, training = figure.axes
+    assert markers(training) - ends(training) == {(1.0, 85.0), (2.0, 82.0)}
+    assert bars(macs) == {(HVT["macs"] / 1e9, 84.0, 86.0)}
+    assert legend(figure)[-1] == "measured here, digits, \nrecipe small"
+    said = footer(figure)
+    assert "Bars: one standard deviation of top-1 between 3 seeds each way. No bar of 1 point trained from one" in said
+    assert training.get_xlabel() == "TMACs of one training"
+
+
+def test_numbers_on_other_data_or_by_another_recipe_are_never_joined(figure):
+    rows = [
+        trained(HVT, 84.0),
+        trained(DEIT, 88.0),
+        trained(HVT, 90.0, recipe="deit"),
+        trained(DEIT, 70.0, data="fashion_mnist"),
+        row_of("hvt_s_0"),
+        row_of("hvt_s_2:num_classes=10", name="mine"),
+    ]
+    draw_accuracy(rows, figure, Asked(metrics=("macs",), accuracy={"mine": 60.0}))
+    panels = {ax.get_title(): ax for ax in figure.axes}
+    drawn = {title: {y for _, y in markers(ax)} for title, ax in panels.items()}
+    assert drawn == {
+        "digits": {84.0, 88.0, 90.0},
+        "fashion_mnist": {70.0},
+        "ImageNet-1k": {80.39},
+        "own, data not told": {60.0},
+    }
+    assert fronts_of(panels["digits"]) == [{84.0, 88.0}, {90.0}]
+    assert "A panel for each data set: numbers on different ones do not compare" in footer(figure)
+
+
+def test_what_a_training_took_is_not_the_cost_of_a_printed_number(figure):
+    draw_accuracy([trained(HVT, 84.0), Row({**DEIT, "total_train_macs": 10**12})], figure)
+    training = [ax for ax in figure.axes if "training" in ax.get_xlabel()]
+    assert [{y for _, y in markers(ax)} for ax in training] == [{84.0}]
+
+
+def test_networks_for_small_images_are_counted_in_millions(figure):
+    draw_accuracy([trained(row_of(f"hvt:{SMALL}"), 84.0)], figure, Asked(metrics=("macs",)))
+    (ax,) = figure.axes
+    figure.draw_without_rendering()
+    assert ax.get_xlabel() == "MMACs"
+    macs = max(x for x, _ in markers(ax)) * 1e3
+    assert float(ax.get_xticklabels()[-1].get_text()) == pytest.approx(macs, rel=0.5)
 
 
 def test_accuracy_needs_a_top1():

@@ -2,13 +2,22 @@ import pytest
 
 from hvt_bench.analysis.top1 import Top1, not_found, printed, top1_of
 from hvt_bench.models import parse_model
+from hvt_bench.published import published
 from tests.test_rebuild import row_of
 
 
 def test_a_network_has_the_top1_that_is_printed_of_it():
-    assert top1_of(row_of("hvt_s_1"), {}) == Top1(78.00, "printed", "hvt_s_1", "HVT")
-    assert top1_of(row_of("hvt_s_1", axis="embed_dim", embed_dim=192, num_heads=3), {}).network == "hvt_ti_1"
-    assert top1_of(row_of("hvt_s_1", num_classes=7), {}) is None
+    (found,) = top1_of(row_of("hvt_s_1"), {})
+    assert found == Top1(78.00, "printed", "ImageNet-1k", network="hvt_s_1", system="HVT", others=(78.06, 78.3))
+    (narrow,) = top1_of(row_of("hvt_s_1", axis="embed_dim", embed_dim=192, num_heads=3), {})
+    assert narrow.network == "hvt_ti_1"
+    assert top1_of(row_of("hvt_s_1", num_classes=7), {}) == ()
+
+
+def test_every_system_that_printed_a_network_is_there_and_quotes_are_not():
+    found = {top1.system: top1.percent for top1 in top1_of(row_of("deit_small"), {})}
+    assert found == {"DeiT": 79.8, "DeiT-III": 81.4, "timm accuracy": 79.856, "DynamicViT": 79.8}
+    assert {line.system for line in published("mvit") if line.network == "deit_small"} == {"MViT"}  # a comparison row
 
 
 def test_printed_of_other_data_is_not_taken():
@@ -17,10 +26,20 @@ def test_printed_of_other_data_is_not_taken():
 
 def test_ones_own_goes_before_what_is_printed_and_the_measured_before_both():
     own = {"hvt_s_1": 50.0}
-    assert top1_of(row_of("hvt_s_1"), own) == Top1(50.0, "own")
-    assert top1_of(row_of("hvt_s_1", model="mine"), {"mine": 1.5}).percent == 1.5
-    assert top1_of(row_of("hvt_s_0", axis="pool_stages", pool_stages=1), own) == Top1(50.0, "own", "hvt_s_1")
-    assert top1_of({**row_of("hvt_s_1"), "top1": 61.0}, own) == Top1(61.0, "measured")
+    assert top1_of(row_of("hvt_s_1"), own) == (Top1(50.0, "own", "ImageNet-1k"),)
+    assert [top1.percent for top1 in top1_of(row_of("hvt_s_1", model="mine"), {"mine": 1.5})] == [1.5]
+    swept = row_of("hvt_s_0", axis="pool_stages", pool_stages=1)
+    assert top1_of(swept, own) == (Top1(50.0, "own", "ImageNet-1k", network="hvt_s_1"),)
+    measured = {"top1": 61.0, "top1_rounds": (60.0, 62.0), "top1_spread": 1.5, "data": "digits", "recipe": "small"}
+    assert top1_of({**row_of("hvt_s_1"), **measured}, own) == (Top1(61.0, "measured", "digits", "small", 1.5),)
+
+
+def test_one_seed_has_no_spread_and_other_classes_no_data():
+    measured = {"top1": 61.0, "top1_rounds": (61.0,), "top1_spread": None}
+    (found,) = top1_of({**row_of("hvt_s_1"), **measured}, {})
+    assert found.spread is None
+    (found,) = top1_of(row_of("hvt_s_1", num_classes=7), {"hvt_s_1": 50.0})
+    assert found.data == ""
 
 
 def test_names_that_no_row_is_of_are_found():
@@ -34,5 +53,6 @@ def test_names_that_no_row_is_of_are_found():
 @pytest.mark.parametrize("percent", [0.0, 100.0])
 def test_outside_networks_can_have_ones_own(percent):
     outside = row_of("hvt_s_1", model="timm:x", family="external")
-    assert top1_of(outside, {"timm:x": percent}) == Top1(percent, "own")
-    assert top1_of(outside, {}) is None
+    (found,) = top1_of(outside, {"timm:x": percent})
+    assert (found.percent, found.source) == (percent, "own")
+    assert top1_of(outside, {}) == ()

@@ -7,51 +7,83 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from hvt_bench.analysis.rebuild import config_of, named
+from hvt_bench.analysis.trained import seeds_of
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.published import SYSTEMS, published
-from hvt_bench.row import Row
+from hvt_bench.row import Row, csv_text
 
 Source = Literal["measured", "own", "printed"]
 
-_DATASET, _CLASSES = "ImageNet-1k", 1000
+IMAGENET = "ImageNet-1k"
+_CLASSES = 1000
+_QUOTED = "comparison row"  # of a table: the number of another system, as that one or a third printed it
 
 
 class Top1(NamedTuple):
-    """A top-1 in percent."""
+    """A top-1 in percent. Only those of the same data and recipe, or of the same system, can be compared."""
 
     percent: float
     source: Source
+    data: str = ""
+    """What it was measured on; empty where nobody says."""
+
+    recipe: str = ""
+    """How the network was trained, if that was here."""
+
+    spread: float | None = None
+    """Standard deviation between seeds, in points; None of one seed, and where it was not measured here."""
+
     network: str = ""
     """What the source calls it, where that is a name of ours."""
 
     system: str = ""
     """Whose printed number it is: `DeiT-III`; empty where it is not printed. Systems differ in how they train."""
 
+    others: tuple[float, ...] = ()
+    """What the same system prints elsewhere of this network, where that differs."""
+
 
 @lru_cache(maxsize=1)
-def printed() -> dict[ModelConfig, Top1]:
-    """Return the printed top-1 on ImageNet-1k of the networks that we build; of several, that of the first source."""
-    found: dict[ModelConfig, Top1] = {}
+def printed() -> dict[ModelConfig, tuple[Top1, ...]]:
+    """Return the printed top-1 on ImageNet-1k of the networks that we build, one of each system: its first.
+
+    What a system quotes of others is left out.
+    """
+    found: dict[ModelConfig, dict[str, Top1]] = {}
     for key in SYSTEMS:
         for line in published(key):
-            config = named(line.network) if line.network and line.top1 and line.dataset == _DATASET else None
-            if config is not None and getattr(config, "num_classes", None) == _CLASSES:
-                found.setdefault(config, Top1(float(line.top1), "printed", line.network, line.system))
-    return found
+            if not line.network or not line.top1 or line.dataset != IMAGENET or line.variant == _QUOTED:
+                continue
+            config = named(line.network)
+            if config is None or getattr(config, "num_classes", None) != _CLASSES:
+                continue
+            top1 = Top1(float(line.top1), "printed", IMAGENET, network=line.network, system=line.system)
+            of_network = found.setdefault(config, {})
+            first = of_network.setdefault(line.system, top1)
+            if top1.percent not in (first.percent, *first.others):
+                of_network[line.system] = first._replace(others=(*first.others, top1.percent))
+    return {config: tuple(of_network.values()) for config, of_network in found.items()}
 
 
-def top1_of(row: Row, own: Mapping[str, float]) -> Top1 | None:
-    """Return the top-1 of a row: measured, else a person's own by the name of its network, else printed.
+def top1_of(row: Row, own: Mapping[str, float]) -> tuple[Top1, ...]:
+    """Return the top-1 of a row: measured, else a person's own by the name of its network, else each that is printed.
 
-    `own` are percents by name: that of a centre, as in the column `model`, or any that stands for the network.
+    `own` are percents by name: that of a centre, as in the column `model`, or any that stands for the network. Those
+    of a network of as many classes as ImageNet-1k are taken to be on it; of others nobody says.
     """
-    measured = row.get("top1")  # a column once accuracy is measured
+    measured, spread = row["top1"], row["top1_spread"]
     if isinstance(measured, int | float):
-        return Top1(float(measured), "measured")
+        data, recipe = csv_text(row["data"]), csv_text(row["recipe"])
+        known = float(spread) if isinstance(spread, int | float) and len(seeds_of(row)) != 1 else None
+        return (Top1(float(measured), "measured", data, recipe, known),)
+    data = IMAGENET if row["num_classes"] in (_CLASSES, None) else ""
     if row["axis"] is None and str(row["model"]) in own:
-        return Top1(own[str(row["model"])], "own")
+        return (Top1(own[str(row["model"])], "own", data),)
     config = config_of(row)
-    return None if config is None else _by_config(tuple(own.items())).get(config) or printed().get(config)
+    if config is None:
+        return ()
+    found = _by_config(tuple(own.items())).get(config)
+    return (found._replace(data=data),) if found else printed().get(config, ())
 
 
 def not_found(rows: Sequence[Row], own: Mapping[str, float]) -> list[str]:
@@ -63,4 +95,4 @@ def not_found(rows: Sequence[Row], own: Mapping[str, float]) -> list[str]:
 
 @lru_cache(maxsize=4)
 def _by_config(own: tuple[tuple[str, float], ...]) -> dict[ModelConfig, Top1]:
-    return {config: Top1(percent, "own", name) for name, percent in own if (config := named(name)) is not None}
+    return {config: Top1(percent, "own", network=name) for name, percent in own if (config := named(name)) is not None}

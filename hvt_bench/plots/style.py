@@ -31,6 +31,7 @@ LOG_FROM = 8.0  # values that range over more than this factor stand on a logari
 SHOWN_IN = {  # columns whose numbers are long: what to divide them by, the axis label
     "macs": (1e9, "GMACs"),
     "train_macs": (1e9, "training GMACs"),
+    "total_train_macs": (1e12, "TMACs of one training"),
     "fvcore_flops": (1e9, "fvcore GFLOPs"),
     "macs_per_s": (1e9, "GMACs per second"),
     "params": (1e6, "parameters (M)"),
