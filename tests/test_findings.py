@@ -4,7 +4,8 @@ import pytest
 
 from hvt_bench.analysis.fit import fit_rows
 from hvt_bench.analysis.savings import usual_baseline
-from hvt_bench.report.findings import MOST, find
+from hvt_bench.report.findings import find
+from hvt_bench.report.findings.words import MOST
 from tests.rows import STEADY, row, times
 
 NOISY = (10.0, 15.0, 7.0, 12.0, 5.0)
