@@ -14,8 +14,10 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from hvt_bench.analysis.pick import Baseline, ratio
-from hvt_bench.errors import RequestError, plural, unknown
+from hvt_bench.analysis.beside import beside, has_beside, missing
+from hvt_bench.analysis.pick import Baseline
+from hvt_bench.analysis.trained import ACCURACIES, SPREADS, varying_training
+from hvt_bench.errors import RequestError, unknown
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
 _BOOKKEEPING = frozenset(
@@ -25,7 +27,8 @@ _BOOKKEEPING = frozenset(
     "process_memory_mib clock_mhz_start clock_mhz_end fp32_precision cudnn_benchmark other_load_pct "
     "cpu_share_pct".split()
 )
-_SCALED = {"macs": (1e9, "G"), "train_macs": (1e9, "G"), "params": (1e6, "M")}
+_SCALED = {"macs": (1e9, "G"), "train_macs": (1e9, "G"), "total_train_macs": (1e12, "T"), "params": (1e6, "M")}
+_PERCENT_DIGITS = 2  # behind the point, of images: a test set has 10,000, or 50,000
 _ALIKE = 100  # numbers of one column no further apart than so many times have the same digits after the point
 _LARGE = 1e6  # beyond it, six significant digits and an exponent
 
@@ -37,11 +40,21 @@ class Laid:
     name: str
     """As in the CSV."""
     baseline: str
-    """The model that its ratios are to; empty for the values themselves."""
+    """The model that its ratios, or differences, are to; empty for the values themselves."""
     right: bool
     texts: tuple[str, ...]
     best: frozenset[int]
     """Places of the cells that are marked."""
+
+    @property
+    def is_ratio(self) -> bool:
+        """Whether it holds values over those of the baseline; of percents it holds the difference, in points."""
+        return bool(self.baseline) and self.name not in ACCURACIES
+
+    @property
+    def against(self) -> str:
+        """What a heading adds: ` / deit_small`, ` - deit_small`; empty for the values themselves."""
+        return f" {'/' if self.is_ratio else '-'} {self.baseline}" if self.baseline else ""
 
 
 def typeset(
@@ -49,8 +62,9 @@ def typeset(
 ) -> str:
     """Return a table of `rows` in the format `form`, of `columns`, or of those in which the rows differ.
 
-    With a `baseline`, each column that has a best, and `params`, is followed by the ratio to it. Raises RequestError
-    where a format or a column is unknown.
+    With a `baseline`, each column that has a best, and `params`, is followed by the ratio to it; of percents of
+    images, by the difference in points, where both were trained alike. `top1` has its spread between seeds behind it,
+    unless that has a column of its own. Raises RequestError where a format or a column is unknown.
     """
     if form not in FORMS:
         raise RequestError(f"--format: {unknown('format', form, FORMS)}")
@@ -71,15 +85,21 @@ def varying(rows: Sequence[Row]) -> list[str]:
 
 def lay_out(rows: Sequence[Row], columns: Iterable[str], baseline: Baseline | None) -> list[Laid]:
     """Return the columns of a table of `rows`, with their texts."""
+    names = list(columns)
     against = None if baseline is None else [baseline.of(row) for row in rows]
     laid = []
-    for name in columns:
+    for name in names:
         values = [row[name] for row in rows]
         right = COLUMNS[name].kind in (int, float) and not COLUMNS[name].many
-        laid.append(Laid(name, "", right, _texts(name, values), _best(name, values)))
-        if baseline is not None and against is not None and _has_ratio(name):
-            ratios = _ratios(name, values, against)
-            texts = tuple("" if found is None else f"{found:.2f}" for found in ratios)
+        if name in SPREADS and SPREADS[name] not in names:
+            texts = _with_spreads(values, [row[SPREADS[name]] for row in rows])
+        else:
+            texts = _texts(name, values)
+        comparable = name not in ACCURACIES or not varying_training(rows)
+        laid.append(Laid(name, "", right, texts, _best(name, values) if comparable else frozenset()))
+        if baseline is not None and against is not None and has_beside(name):
+            form = "+.2f" if name in ACCURACIES else ".2f"
+            texts = tuple("" if found is None else f"{found:{form}}" for found in beside(name, rows, against))
             laid.append(Laid(name, baseline.name, True, texts, frozenset()))
     return laid
 
@@ -88,27 +108,9 @@ def _varies(rows: Sequence[Row], name: str) -> bool:
     return len({row[name] for row in rows} - {None}) > 1
 
 
-def _has_ratio(name: str) -> bool:
-    return bool(COLUMNS[name].best) or name in _SCALED
-
-
-def _ratios(name: str, values: Sequence[Value], against: Sequence[Row | None]) -> list[float | None]:
-    return [None if base is None else ratio(value, base[name]) for value, base in zip(values, against, strict=True)]
-
-
 def missing_ratios(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline) -> list[str]:
-    """Say how many values of a table have no ratio beside them since the baseline has none, and why."""
-    lacking: dict[str, list[str]] = {}
-    for name in filter(_has_ratio, columns or varying(rows)):
-        for row in rows:
-            base = baseline.of(row)
-            if row[name] is not None and base is not None and not base[name]:
-                lacking.setdefault(str(base["status"]), []).append(name)
-    return [
-        f"{plural(len(names), 'ratio')} missing: {baseline.name} has no {' and no '.join(dict.fromkeys(names))} "
-        f"above 0, its status is {status}"
-        for status, names in lacking.items()
-    ]
+    """Say how many values of a table of `columns`, or of those that vary, have nothing beside them, and why."""
+    return missing(rows, columns or varying(rows), baseline)
 
 
 def _best(name: str, values: Sequence[Value]) -> frozenset[int]:
@@ -126,8 +128,20 @@ def _best(name: str, values: Sequence[Value]) -> frozenset[int]:
 def _texts(name: str, values: Sequence[Value]) -> tuple[str, ...]:
     if name in _SCALED:
         return tuple(_scaled(value / _SCALED[name][0]) if isinstance(value, int) else "" for value in values)
+    if name in ACCURACIES or name in SPREADS.values():
+        return tuple(
+            f"{value:.{_PERCENT_DIGITS}f}" if isinstance(value, float) else csv_text(value) for value in values
+        )
     digits = _common_digits([abs(value) for value in values if isinstance(value, float) and value])
     return tuple(_text(value, digits) for value in values)
+
+
+def _with_spreads(values: Sequence[Value], spreads: Sequence[Value]) -> tuple[str, ...]:
+    """Spell percents with their standard deviation between seeds: `84.55 ± 0.31`."""
+    return tuple(
+        " ± ".join(f"{number:.{_PERCENT_DIGITS}f}" for number in both if isinstance(number, int | float))
+        for both in zip(values, spreads, strict=True)
+    )
 
 
 def _scaled(value: float) -> str:
@@ -157,14 +171,14 @@ def shown_unit(name: str) -> str:
 def _name_heading(column: Laid) -> str:
     """Name a column as the CSV does: its unit is in the name."""
     if column.baseline:
-        return f"{column.name} / {column.baseline}"
+        return f"{column.name}{column.against}"
     return f"{column.name} ({shown_unit(column.name)})" if column.name in _SCALED else column.name
 
 
 def _label_heading(column: Laid) -> str:
     label = COLUMNS[column.name].label
     if column.baseline:
-        return f"{label} / {column.baseline}"
+        return f"{label}{column.against}"
     return f"{label} ({shown_unit(column.name)})" if shown_unit(column.name) else label
 
 
@@ -180,7 +194,7 @@ def _markdown(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline | 
         cells = [
             f"**{_in_markdown(text)}**"
             if place in column.best
-            else _in_markdown(f"x{text}" if column.baseline and text else text) + beside_bold
+            else _in_markdown(f"x{text}" if column.is_ratio and text else text) + beside_bold
             for place, text in enumerate(column.texts)
         ]
         width = max(3, *map(len, [heading, *cells]))
@@ -201,7 +215,7 @@ def _latex(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline | Non
             f"\\textbf{{{_in_latex(text)}}}"
             if place in column.best
             else f"$\\times${text}"
-            if column.baseline and text
+            if column.is_ratio and text
             else _in_latex(text)
             for place, text in enumerate(column.texts)
         ]
@@ -228,6 +242,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "·": r"$\cdot$",
+    "±": r"$\pm$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
@@ -244,7 +259,7 @@ def _html(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline | None
             f"<strong>{html.escape(text)}</strong>"
             if place in column.best
             else f"×{text}"
-            if column.baseline and text
+            if column.is_ratio and text
             else html.escape(text)
             for place, text in enumerate(column.texts)
         ]
@@ -263,7 +278,7 @@ def _html(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline | None
 
 
 def _csv(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline | None) -> str:
-    """Every digit of the CSV; ratios in columns of their own, `macs_ratio`."""
+    """Every digit of the CSV; ratios in columns of their own, `macs_ratio`, and differences, `top1_difference`."""
     against = None if baseline is None else [baseline.of(row) for row in rows]
     header: list[str] = []
     filled: list[list[str]] = []
@@ -271,9 +286,9 @@ def _csv(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline | None)
         values = [row[name] for row in rows]
         header.append(name)
         filled.append([csv_text(value) for value in values])
-        if against is not None and _has_ratio(name):
-            header.append(f"{name}_ratio")
-            filled.append([csv_text(found) for found in _ratios(name, values, against)])
+        if against is not None and has_beside(name):
+            header.append(f"{name}_{'difference' if name in ACCURACIES else 'ratio'}")
+            filled.append([csv_text(found) for found in beside(name, rows, against)])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)

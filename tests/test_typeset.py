@@ -5,7 +5,7 @@ import io
 
 import pytest
 
-from hvt_bench.analysis.pick import Baseline
+from hvt_bench.analysis.pick import Baseline, in_order, keep, parse_condition
 from hvt_bench.errors import RequestError
 from hvt_bench.row import COLUMNS, Row
 from hvt_bench.typeset import FORMS, missing_ratios, typeset, varying
@@ -186,3 +186,45 @@ def test_what_cannot_be_typeset_is_a_sentence(form, columns, sentence):
     with pytest.raises(RequestError) as caught:
         typeset(ROWS, form, columns)
     assert str(caught.value) == sentence
+
+
+# --- accuracy ---------------------------------------------------------------------------------------------------------
+
+VIT = row(model="vit", macs=4_000_000_000, top1=82.766, top1_spread=0.406, top5=99.0, data="digits", recipe="small")
+TRAINED = [
+    Row({**VIT, "model": "hvt", "macs": 2_000_000_000, "top1": 84.464, "top1_spread": 0.286}),
+    VIT,
+    Row({**VIT, "model": "once", "top1": 80.0, "top1_spread": None}),
+    Row({**VIT, "model": "elsewhere", "top1": 90.0, "data": "cifar10"}),
+]
+
+
+def test_top1_has_its_spread_behind_it_and_differs_from_the_baseline_by_points():
+    assert typeset(TRAINED, "markdown", ["model", "macs", "top1"], Baseline(TRAINED, "vit")) == (
+        "| model     | macs (G) | macs / vit |         top1 | top1 - vit |\n"
+        "| --------- | -------: | ---------: | -----------: | ---------: |\n"
+        "| hvt       | **2.00** |      x0.50 | 84.46 ± 0.29 |      +1.70 |\n"
+        "| vit       |   4.00   |      x1.00 | 82.77 ± 0.41 |      +0.00 |\n"
+        "| once      |   4.00   |      x1.00 |        80.00 |      -2.77 |\n"
+        "| elsewhere |   4.00   |      x1.00 | 90.00 ± 0.41 |            |"
+    )
+    assert "**84.46 ± 0.29**" in typeset(TRAINED[:3], "markdown", ["top1"])  # the best of what compares
+    assert missing_ratios(TRAINED, ["macs", "top1"], Baseline(TRAINED, "vit")) == [
+        "1 difference of top1 missing: vit was trained on other data or by another recipe"
+    ]
+
+
+def test_a_spread_with_a_column_of_its_own_is_not_repeated():
+    assert "±" not in typeset(TRAINED, "markdown", ["model", "top1", "top1_spread"])
+    assert "82.77 $\\pm$ 0.41" in typeset(TRAINED, "latex", ["top1"])
+
+
+def test_csv_has_every_digit_of_a_difference():
+    table = list(csv.DictReader(io.StringIO(typeset(TRAINED, "csv", ["model", "top1"], Baseline(TRAINED, "vit")))))
+    assert table[0] == {"model": "hvt", "top1": "84.464", "top1_difference": "1.698"}
+    assert table[3]["top1_difference"] == ""
+
+
+def test_rows_are_sorted_and_kept_by_top1():
+    kept = in_order(keep(TRAINED, [parse_condition("top1>80"), parse_condition("data=digits")]), ["top1"])
+    assert [found["model"] for found in kept] == ["hvt", "vit"]
