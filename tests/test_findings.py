@@ -144,6 +144,77 @@ def test_memory_has_no_interval():
     assert "no interval" in text
 
 
+VIT_SEEDS, HVT_SEEDS = (82.3, 82.9, 82.6, 83.1, 82.6), (84.2, 84.7, 84.5, 85.0, 84.1)
+UNTIMED = {"latency_ms": None, "latency_ms_rounds": None}
+PLAIN_HVT, PLAIN_DEIT = row(macs=2 * 10**9, params=22 * 10**6, **UNTIMED), deit(**UNTIMED)
+
+
+def trained(row, *rounds, data="fashion_mnist", recipe="small", **more):
+    mean = {"top1": sum(rounds) / len(rounds), "top1_rounds": rounds, "total_train_macs": row["macs"] * 300_000}
+    return type(row)({**row, **mean, "train_s": 100.0, "data": data, "recipe": recipe, **more})
+
+
+def test_fewer_macs_and_more_accuracy_are_one_sentence():
+    found = said(trained(PLAIN_HVT, *HVT_SEEDS), trained(PLAIN_DEIT, *VIT_SEEDS))
+    assert (found[0].text, found[0].sure) == (
+        "hvt_s_1 takes 0.50 x the MACs of deit_small and is 1.80 points more accurate, 84.50 against 82.70 % top-1 "
+        "(95 % interval 1.30 to 2.30, Welch's t over 5 seeds each, fashion_mnist, recipe small).",
+        True,
+    )
+    assert sum("the MACs of deit_small" in finding.text for finding in found) == 1
+
+
+def test_a_loss_of_accuracy_is_called_so():
+    found = said(trained(hvt(), *VIT_SEEDS), trained(deit(), *HVT_SEEDS))
+    assert "time of deit_small" in found[0].text
+    assert "and is 1.80 points less accurate, 82.70 against 84.50 % top-1 (95 % interval 1.30 to 2.30" in found[1].text
+
+
+def test_seeds_that_do_not_tell_are_said_not_to():
+    found = said(trained(PLAIN_HVT, *VIT_SEEDS[:4]), trained(PLAIN_DEIT, *VIT_SEEDS))
+    assert "it came out 0.02 points more accurate" in found[0].text
+    assert "do not tell from no difference (95 % interval -0." in found[0].text
+    assert "Welch's t over 4 against 5 seeds" in found[0].text
+    assert not found[0].sure
+
+
+def test_fewer_than_four_seeds_give_a_difference_and_no_interval():
+    found = said(trained(PLAIN_HVT, *HVT_SEEDS[:3]), trained(PLAIN_DEIT, *VIT_SEEDS))
+    assert "it came out 1.77 points more accurate" in found[0].text
+    assert "but 3 against 5 seeds give no interval, which takes 4, so this may be chance" in found[0].text
+    assert not found[0].sure
+
+
+def test_accuracies_on_other_data_or_by_another_recipe_are_in_no_sentence():
+    for other in ({"data": "digits"}, {"recipe": "deit"}):
+        found = said(trained(PLAIN_HVT, *HVT_SEEDS, **other), trained(PLAIN_DEIT, *VIT_SEEDS))
+        assert not any("accurate" in finding.text for finding in found)
+        assert (
+            "The accuracy of hvt_s_1 is held against nothing: deit_small was trained on other data or by another "
+            "recipe."
+        ) in [finding.text for finding in found]
+
+
+def test_a_mean_without_the_trainings_that_failed_is_not_sure():
+    failed = trained(PLAIN_HVT, *HVT_SEEDS[:4], status="error")
+    (found,) = (each for each in said(failed, trained(PLAIN_DEIT, *VIT_SEEDS)) if "accurate" in each.text)
+    assert found.text.endswith("; of hvt_s_1 not every training ended well, and these are left out.")
+    assert not found.sure
+
+
+def test_what_the_trainings_cost_is_said():
+    rows = [trained(PLAIN_HVT, *HVT_SEEDS), trained(PLAIN_DEIT, *VIT_SEEDS)]
+    assert (
+        "One training took from 600 TMACs (hvt_s_1) to 1,200 (deit_small) and 100 s, the median of its seeds; all 10 "
+        "trainings together 9,000 TMACs."
+    ) in [finding.text for finding in said(*rows)]
+
+
+def test_small_networks_are_told_in_millions():
+    rows = [row(macs=9 * 10**6, params=10**6), row(macs=16 * 10**6, params=10**6, model="other")]
+    assert "The networks cost 9 to 16 MMACs and have 1 to 1 M params." in [each.text for each in find(rows, None, "")]
+
+
 def stages(*factors):
     return [
         hvt(factor, pool_stages=stage, macs=(4 - stage) * 10**9, axis=None if stage == 1 else "pool_stages")

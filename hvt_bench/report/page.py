@@ -35,7 +35,7 @@ _MADE_ON = (
     "device_name", "cpu_name", "driver_version", "torch_version", "cuda_version", "cudnn_version", "hvt_bench_version",
     "git_commit", "hostname", "device", "num_threads", "dtype", "fp32_precision", "batch_size", "max_batch", "mode",
     "attention", "compile", "checkpointing", "rounds", "warmup_s", "warmup_passes", "min_time_s", "max_time_s",
-    "stable_pct",
+    "stable_pct", "data", "recipe", "epochs_done",
 )  # fmt: skip
 """What the rows were measured on, with and by."""
 
@@ -80,6 +80,7 @@ def make_page(rows: Sequence[Row], source: str, sha256: str, baseline: str = "")
         findings=find(rows, fits, held_against),
         confidence_pct=f"{100 * CONFIDENCE:g}",
         baseline=held_against,
+        trained=any(row["top1"] is not None for row in rows),
         made_on=list(_made_on(rows)),
         plan=list(_plan(rows)),
         figures=figures,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hvt_bench.analysis.judge import MARGIN_PCT, MIN_ROUNDS, Judgement, rounds_of
 from hvt_bench.analysis.pick import Baseline
 from hvt_bench.analysis.series import describe, having, varying_network, varying_protocol
+from hvt_bench.analysis.trained import difference
 from hvt_bench.errors import plural
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.report.findings.words import INTERVAL, MATTERS_PCT, MOST, Finding, judged, more
@@ -24,6 +25,13 @@ class Pair:
     base: Row
     way: str
     """What tells it from other pairs of these models: ` (bfloat16, batch 64)`."""
+
+    @property
+    def takes(self) -> str:
+        """Say what it takes of the baseline: `0.54 x the MACs`; empty where that is not known."""
+        train = self.row["mode"] == "train"
+        macs = self.ratio("train_macs" if train else "macs")
+        return "" if macs is None else f"{macs:.2f} x the {'training ' * train}MACs"
 
     def ratio(self, column: str) -> float | None:
         """Return the value of a column over that of the baseline; None where one is missing or 0."""
@@ -48,7 +56,7 @@ def pairs(rows: Sequence[Row], baseline: Baseline) -> list[Pair]:
 
 def savings(pairs: Sequence[Pair]) -> Iterator[Finding]:
     """Say of each pair whether fewer MACs are less time."""
-    told = [finding for pair in pairs if (finding := _saving(pair))]
+    told = [finding for pair in pairs if not _is_of_accuracy(pair) and (finding := _saving(pair))]
     yield from told[:MOST]
     if len(told) > MOST:
         sure = sum(finding.sure for finding in told)
@@ -56,8 +64,17 @@ def savings(pairs: Sequence[Pair]) -> Iterator[Finding]:
         yield Finding(
             f"These are the first {MOST} of {plural(len(told), 'such pair')}, {more(len(told))} in the table{decided}."
         )
-    if told and not having([row for pair in pairs for row in (pair.row, pair.base)], "latency_ms"):
+
+
+def untimed(pairs: Sequence[Pair]) -> Iterator[Finding]:
+    """Say so where no time was measured."""
+    if pairs and not having([row for pair in pairs for row in (pair.row, pair.base)], "latency_ms"):
         yield Finding("No time of these networks was measured, so nothing here says how long such MACs take.")
+
+
+def _is_of_accuracy(pair: Pair) -> bool:
+    """Whether a pair has an accuracy and no time, so that what is said of its accuracy says its MACs too."""
+    return pair.ratio("latency_ms") is None and difference(pair.base, pair.row) is not None
 
 
 def _saving(pair: Pair) -> Finding | None:
@@ -67,7 +84,7 @@ def _saving(pair: Pair) -> Finding | None:
     if macs is None:
         return None
     ours, theirs = f"{pair.row['model']}", f"{pair.base['model']}{pair.way}"
-    takes = f"{ours} takes {macs:.2f} x the {'training ' * (column == 'train_macs')}MACs"
+    takes = f"{ours} takes {pair.takes}"
     found = judged(pair.base, pair.row)
     if found is None:
         time = pair.ratio("latency_ms")

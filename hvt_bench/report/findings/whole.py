@@ -12,13 +12,17 @@ from hvt_bench.report.findings.words import Finding, plain
 from hvt_bench.row import Row
 from hvt_bench.verdicts import NOISY_PCT
 
+_SMALL_MACS = 1e8  # networks for small images: in 10^9 they are zeros behind the point
+
 
 def between(rows: Sequence[Row]) -> Iterator[Finding]:
     """Say between what the networks lie."""
     networks = {(row["macs"], row["params"]) for row in having(rows, "macs", "params")}
     if len(networks) < 2:
         return
-    said = [f"cost {_span(rows, 'macs', 1e9)} GMACs", f"have {_span(rows, 'params', 1e6)} M params"]
+    small = max(float(str(row["macs"])) for row in having(rows, "macs")) < _SMALL_MACS
+    macs = f"{_span(rows, 'macs', 1e6)} MMACs" if small else f"{_span(rows, 'macs', 1e9)} GMACs"
+    said = [f"cost {macs}", f"have {_span(rows, 'params', 1e6)} M params"]
     if len(having(rows, "latency_ms")) > 1:
         said.append(f"took {_span(rows, 'latency_ms', 1)} ms a batch")
     yield Finding(f"The networks {', '.join(said[:-1])} and {said[-1]}.")
