@@ -17,6 +17,7 @@ from hvt_bench.plots.labels import Labels
 from hvt_bench.plots.memory import draw_memory
 from hvt_bench.plots.noise import draw_noise, lacks_noise
 from hvt_bench.plots.roofline import draw_roofline, lacks_roofline
+from hvt_bench.plots.scaling import draw_scaling
 from hvt_bench.plots.scatter import MOST_HUES
 from hvt_bench.plots.speedup import draw_speedup, lacks_speedup
 from hvt_bench.plots.style import WIDTHS_IN, journal_style
@@ -219,6 +220,42 @@ def test_numbers_on_other_data_or_by_another_recipe_are_never_joined(figure):
     }
     assert fronts_of(panels["digits"]) == [{84.0, 88.0}, {90.0}]
     assert "A panel for each data set: numbers on different ones do not compare" in footer(figure)
+
+
+def test_tradeoff_of_top1_has_bars_and_a_front_for_each_training(figure):
+    rows = [trained(HVT, 84.0, 86.0), trained(DEIT, 88.0), trained(SHALLOW, 70.0, data="fashion_mnist")]
+    draw_tradeoff(rows, figure, Asked(metrics=("macs", "top1")))
+    panels = {ax.get_title(): ax for ax in figure.axes}
+    assert [fronts_of(panels[f"data {data}"]) for data in ("digits", "fashion_mnist")] == [[{85.0, 88.0}], [{70.0}]]
+    ((_, low, high),) = bars(panels["data digits"])
+    assert (low, high) == pytest.approx((85.0 - 2**0.5, 85.0 + 2**0.5))
+    assert panels["data digits"].get_ylim()[0] > 50
+    said = footer(figure)
+    assert "Bars: one standard deviation of top-1 between 2 seeds each way" in said
+    assert "A panel for each data set and recipe: others do not compare" in said
+
+
+def test_scaling_of_top1_has_a_band_between_seeds(figure):
+    rows = [trained(HVT, 84.0, 86.0), trained(SHALLOW, 80.0, 81.0)]
+    draw_scaling(rows, figure, Asked(metrics=("top1",)))
+    (ax,) = figure.axes
+    (band,) = ax.collections
+    ends = band.get_paths()[0].vertices[:, 1]
+    assert (ends.min(), ends.max()) == pytest.approx((80.5 - 0.5**0.5, 85.0 + 2**0.5))
+    assert ax.get_ylim()[0] > 50
+    assert "Bands: one standard deviation of top-1 between 2 seeds each way" in footer(figure)
+
+
+def test_scaling_joins_no_points_of_other_data(figure):
+    rows = [trained(HVT, 84.0), trained(SHALLOW, 80.0), trained(HVT, 60.0, data="cifar10")]
+    draw_scaling(rows, figure, Asked(metrics=("top1",)))
+    lines = [set(line.get_ydata()) for line in figure.axes[0].lines]
+    assert lines == [{84.0, 80.0}, {60.0}]
+
+
+def test_speedup_has_no_ratio_of_a_percentage():
+    rows = [trained(HVT, 84.0), trained(DEIT, 80.0)]
+    assert lacks_speedup(rows, Asked(metrics=("macs", "top1"))).startswith("top1 is a percentage, of which no ratio")
 
 
 def test_what_a_training_took_is_not_the_cost_of_a_printed_number(figure):

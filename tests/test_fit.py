@@ -272,3 +272,9 @@ def test_an_axis_of_lists_has_no_exponents():
 @pytest.mark.parametrize(("value", "text"), [(1018.7, "1,020"), (8.04, "8.04"), (0.05, "0.05"), (123456, "123,000")])
 def test_where_a_slope_changes_is_said_without_an_exponent(value, text):
     assert plain(value) == text
+
+
+def test_what_training_took_is_fitted():
+    trained = [row(axis="depth", depth=depth, macs=depth, top1=80.0, total_train_macs=3 * depth) for depth in (6, 12)]
+    (fit,) = fit_rows(trained, ["total_train_macs"]).fits
+    assert (fit.exponent, fit.no_interval) == (pytest.approx(1.0), "computed, so exact")

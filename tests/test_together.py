@@ -31,3 +31,10 @@ def test_a_point_measured_twice_on_one_machine_needs_a_hue_that_differs():
 
 def test_rows_of_one_table_stay_as_they_are():
     assert together([(A, [MEASURED, MEASURED])], "model") == (MEASURED, MEASURED)
+
+
+def test_a_point_trained_in_one_of_them_is_that_ones():
+    counted, trained = (row(latency_ms=None, top1=top1) for top1 in (None, 80.0))
+    trained = type(trained)({**trained, "point_id": counted["point_id"]})
+    (found,) = together([(Path("a.csv"), [counted]), (Path("b.csv"), [trained])], "model")
+    assert found["top1"] == 80.0

@@ -17,6 +17,7 @@ from hvt_bench.analysis import power
 from hvt_bench.analysis.along import along_grid
 from hvt_bench.analysis.power import Bend
 from hvt_bench.analysis.series import describe, varying_machine, varying_network, varying_protocol
+from hvt_bench.analysis.trained import varying_training
 from hvt_bench.errors import RequestError, plural, unknown
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row
@@ -42,6 +43,8 @@ METRICS: dict[str, Kind] = {  # `counted`: exact, and the same however a network
     "reserved_memory_mib": "measured",
     "process_memory_mib": "measured",
     "energy_mj_per_img": "measured",
+    "total_train_macs": "computed",
+    "train_s": "measured",
 }
 ROUNDS = {"latency_ms": "latency_ms_rounds"}
 """Metrics whose rounds are in the rows, and in which column."""
@@ -113,7 +116,7 @@ def fit_rows(rows: Sequence[Row], metrics: Sequence[str] = ()) -> Fits:
     chosen = _chosen(rows, metrics)
     rows, held = along_grid(rows)
     network = varying_network(rows)
-    protocol = (*varying_protocol(rows), *varying_machine(rows))
+    protocol = (*varying_protocol(rows), *varying_machine(rows), *varying_training(rows))
     fits: list[Fit] = []
     not_fitted: list[str] = []
     for axis in dict.fromkeys(str(row["axis"]) for row in rows if row["axis"] is not None):

@@ -37,4 +37,4 @@ def together(tables: Iterable[tuple[Path, Sequence[Row]]], hue: str) -> tuple[Ro
 
 
 def _is_measured(row: Row) -> bool:
-    return row["latency_ms"] is not None or row["peak_memory_mib"] is not None
+    return any(row[name] is not None for name in ("latency_ms", "peak_memory_mib", "top1"))

@@ -37,6 +37,7 @@ _OF_TRAININGS = ("total_train_macs", "train_s")
 _OF_NETWORKS = ("params", "macs", "fvcore_flops", "activations", "train_macs", "total_train_macs")
 """The same however a network is measured: one point for each."""
 _SMALL_G = 0.1
+_ALONG_BAR = (-1.0, -0.67, -0.33, 0.33, 0.67, 1.0)  # of its length: no name lies across it
 _MOST_SAID = 3  # networks of which a system prints several numbers
 
 
@@ -245,7 +246,7 @@ def _mark_fronts(ax: Axes, part: _Part) -> None:
     named = named[:MOST_NAMES]
     barred = part.points.dropna(subset="spread")
     bars = list(zip(barred["x"], barred["y"], barred["spread"], strict=True))
-    ends = [(x, y + way * spread) for x, y, spread in bars for way in (-1, 1)]
+    ends = [(x, y + way * spread) for x, y, spread in bars for way in _ALONG_BAR]
     Labels(ax, [places[i] for i in named], [names[i] for i in named], [*places, *ends], fronts)
 
 

@@ -24,8 +24,10 @@ from hvt_bench.analysis.series import (
     varying_network,
     varying_protocol,
 )
+from hvt_bench.analysis.trained import ACCURACIES, SPREADS, varying_training
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
+from hvt_bench.plots.bars import bars_note, spread
 from hvt_bench.plots.exponents import fits_of, why_no_fits, write_exponents
 from hvt_bench.plots.ticks import mark_places
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
@@ -51,8 +53,9 @@ def draw_scaling(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
     """Draw a panel for each swept axis: MACs of one image above and, where it was measured, latency below.
 
     A line is one model measured in one way, through its centre; a model that lacks the axis is a thin dashed line
-    at its centre. Bands go from the fastest round to the slowest. Above each panel stand the exponents of its lines.
-    Of a grid, the lines along each field go through one network. `figure` is empty and has a constrained layout.
+    at its centre. Bands go from the fastest round to the slowest, of top-1 by a standard deviation of its seeds. Above
+    each panel stand the exponents of its lines. Of a grid, the lines along each field go through one network.
+    `figure` is empty and has a constrained layout.
     """
     rows, held = along_grid(rows)
     metrics = [metric for metric in asked.metrics or METRICS if not absent(rows, "axis", metric)]
@@ -67,7 +70,7 @@ def draw_scaling(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
         _draw_lines(ax, frames[axis, metric], looks, joined=_is_number(axis))
         write_exponents(ax, frames[axis, metric], looks, exponents, (axis, metric))
         mark_places(ax, places[axis], _is_number(axis))
-    for metric in metrics:
+    for metric in [metric for metric in metrics if metric not in ACCURACIES]:
         values = [value for axis in axes for value in frames[axis, metric]["y"].dropna()]
         style.scale(panels[axes[0], metric], "y", values, style.wants_log(values))
     figure.align_xlabels()
@@ -119,7 +122,7 @@ def _frames(
     `x` is missing where a model lacks the axis, `y` where nothing was measured.
     """
     network = varying_network(rows)
-    ways = (*network, *varying_protocol(rows), *varying_machine(rows))
+    ways = (*network, *varying_protocol(rows), *varying_machine(rows), *varying_training(rows))
     ways = (*ways, *({hue} - {*ways, "model"}))
     frames = {}
     for axis, places_on_axis in places.items():
@@ -139,7 +142,7 @@ def _frames(
 
 
 def _of_metric(points: pd.DataFrame, rows: Sequence[Row], metric: str) -> pd.DataFrame:
-    ends = [_ends(row) if metric == "latency_ms" else (math.nan, math.nan) for row in rows]
+    ends = [_ends(row, metric) for row in rows]
     points = points.assign(
         y=[style.shown(row, metric) for row in rows], low=[low for low, _ in ends], high=[high for _, high in ends]
     )
@@ -151,9 +154,12 @@ def _of_metric(points: pd.DataFrame, rows: Sequence[Row], metric: str) -> pd.Dat
     return points.assign(line=first, y=counted).drop_duplicates(["network", "x"])
 
 
-def _ends(row: Row) -> tuple[float, float]:
-    """Return the fastest and the slowest round; NaN where there are not two."""
-    rounds = row["latency_ms_rounds"]
+def _ends(row: Row, metric: str) -> tuple[float, float]:
+    """Return where the band ends: the fastest and the slowest round, a standard deviation; NaN where there is none."""
+    if metric in SPREADS:
+        value, apart = style.shown(row, metric), spread(row, metric)
+        return value - apart, value + apart
+    rounds = row["latency_ms_rounds"] if metric == "latency_ms" else None
     if not isinstance(rounds, tuple) or len(rounds) < 2:
         return math.nan, math.nan
     return min(map(float, rounds)), max(map(float, rounds))
@@ -245,7 +251,9 @@ def _draw_rounds(ax: Axes, swept: pd.DataFrame, colour: Any, joined: bool) -> No
 def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, exponents: bool) -> list[str]:
     protocol = varying_protocol(rows)
     whatever = f", whatever the {' and '.join(protocol)}" if protocol else ""
-    more, rounds = points["line"].nunique() - MOST_LINES, points["low"].notna().any()
+    more = points["line"].nunique() - MOST_LINES
+    rounds = points["low"].notna().any() and "latency_ms" in metrics
+    seeds = bars_note(rows, "bands") if any(metric in SPREADS for metric in metrics) else []
     notes = {
         f"MACs of one image{whatever}": "macs" in metrics,
         "latency of one batch": "latency_ms" in metrics,
@@ -256,4 +264,4 @@ def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, ex
         "thin dashed lines: centres that are not on the axis": points["x"].isna().any(),
         f"{more:,} more lines in grey": more > 0,
     }
-    return [*(note for note, applies in notes.items() if applies), *left_out(rows, *metrics), *off_axes(rows)]
+    return [*(note for note, applies in notes.items() if applies), *seeds, *left_out(rows, *metrics), *off_axes(rows)]

@@ -40,22 +40,23 @@ class Panel:
     `batch_size`, `x`, `y`."""
 
 
-def collect(rows: Sequence[Row], asked: Asked, value: Value) -> pd.DataFrame:
+def collect(rows: Sequence[Row], asked: Asked, value: Value, apart: Sequence[str] = ()) -> pd.DataFrame:
     """Return a point for each row of which `value` gives two numbers, neither of them NaN; its index says which row.
 
     Points have a panel for each `way` of measuring, unless that leaves a point or two in each: then all are in one
-    panel, and `marker` tells the ways apart, where it else tells the swept axis.
+    panel, and `marker` tells the ways apart, where it else tells the swept axis. Points that differ in one of the
+    columns `apart` cannot be compared, and always have panels of their own.
     """
     values = [value(row) for row in rows]
     places = [place for place, (x, y) in enumerate(values) if not (math.isnan(x) or math.isnan(y))]
     drawn = [rows[place] for place in places]
     varying = [name for name in SWEEPABLE if len(ways_of(drawn, name)) > 1]
-    varying += [name for name in MACHINE if len(values_of(drawn, name)) > 1]
+    varying += [name for name in (*MACHINE, *apart) if len(values_of(drawn, name)) > 1]
     alike = [", ".join(describe(row, varying)) for row in drawn]
     untold = [name for name in varying if name != asked.hue]
     ways = [", ".join(describe(row, untold)) for row in drawn] if untold != varying else alike
     number = len(set(ways))
-    as_markers = 1 < number <= len(style.MARKERS) and len(drawn) < _FEW * number
+    as_markers = 1 < number <= len(style.MARKERS) and len(drawn) < _FEW * number and not {*varying} & {*apart}
     on_axes = any(row["axis"] is not None for row in drawn)
     return pd.DataFrame(
         {

@@ -17,6 +17,7 @@ from hvt_bench.analysis.savings import (
     why_no_pairs,
 )
 from hvt_bench.analysis.series import absent, left_out
+from hvt_bench.analysis.trained import ACCURACIES
 from hvt_bench.errors import RequestError, plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
@@ -78,6 +79,8 @@ def draw_speedup(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
 def lacks_speedup(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
     """Say why nothing can be held against a baseline; empty where something can."""
     x, y = asked.pair
+    if percents := [name for name in (x, y) if name in ACCURACIES]:
+        return f"{percents[0]} is a percentage, of which no ratio is drawn; `tradeoff` draws it against a cost"
     try:
         return absent(rows, x, y) or why_no_pairs(rows, asked.baseline or usual_baseline(rows), x, y)
     except RequestError as error:

@@ -10,8 +10,10 @@ from matplotlib.ticker import EngFormatter
 
 from hvt_bench.analysis.front import sought
 from hvt_bench.analysis.series import absent, left_out
+from hvt_bench.analysis.trained import ACCURACIES, TRAINED, varying_training
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
+from hvt_bench.plots.bars import bars_note, draw_bars, spread
 from hvt_bench.plots.scatter import Panel, above_zero, collect, draw_panels, front_note, mark_front, set_scales
 from hvt_bench.row import COLUMNS, Row
 
@@ -27,10 +29,14 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     x, y = asked.pair
     usual = not asked.metrics
     drawn, zeros = above_zero(rows, _rated_place) if usual else (rows, [])
-    points = collect(drawn, asked, lambda row: (_cost(row, x, usual), style.shown(row, y)))
+    apart = TRAINED if {x, y} & {*ACCURACIES} else ()
+    points = collect(drawn, asked, lambda row: (_cost(row, x, usual), style.shown(row, y)), apart)
+    points = points.assign(spread=[spread(drawn[place], y) for place in points.index.to_list()])
     label = style.pass_macs_label(rows) if usual else style.axis_label(x)
     panels = draw_panels(figure, points, (label, style.axis_label(y)))
-    set_scales(panels[0].ax, points)
+    _set_scales(panels[0], points, x, y)
+    for panel in panels:
+        draw_bars(panel.ax, panel.points, style.GREY)
     for panel in panels:
         mark_front(panel, sought(x), sought(y))
         panel.ax.set(xlim=panel.ax.get_xlim(), ylim=panel.ax.get_ylim())
@@ -44,6 +50,8 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
         *(style.pass_macs_note(rows) if usual else []),
         *([f"{COLUMNS[y].label} of one batch"] if y == "latency_ms" else []),
         *(["thin lines: equal MACs per second"] if rated else []),
+        *(bars_note(rows) if points["spread"].notna().any() else []),
+        *(["a panel for each data set and recipe: others do not compare"] if apart and varying_training(rows) else []),
         front_note(sought(x), sought(y), COLUMNS[x].label, COLUMNS[y].label),
         *left_out(rows, x, y),
         *zeros,
@@ -58,6 +66,16 @@ def lacks_tradeoff(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
     if missing or asked.metrics or above_zero(rows, _rated_place)[0]:
         return missing
     return "no row has both MACs and latency_ms above 0"
+
+
+def _set_scales(panel: Panel, points: pd.DataFrame, x: str, y: str) -> None:
+    """Scale both axes; percents of images stay where they are, since from 0 to 100 they would be one line."""
+    if not {x, y} & {*ACCURACIES}:
+        set_scales(panel.ax, points)
+    elif x not in ACCURACIES:
+        style.scale(panel.ax, "x", list(points["x"]), style.wants_log(points["x"]))
+    elif y not in ACCURACIES:
+        style.scale(panel.ax, "y", list(points["y"]), style.wants_log(points["y"]))
 
 
 def _rated_place(row: Row) -> tuple[float, float]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from hvt_bench.analysis.front import front
 from hvt_bench.analysis.series import MACHINE, having, measured_by
+from hvt_bench.analysis.trained import ACCURACIES, TRAINED, varying_training
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row
 from hvt_bench.typeset import lay_out, shown_unit
 
-COSTS = ("macs", "latency_ms", "peak_memory_mib")
+COSTS = ("macs", "latency_ms", "peak_memory_mib", "total_train_macs")
+_OF_TRAININGS = ("total_train_macs",)
 GAINS = ("top1", "params")
 """What is bought, the first of which the rows have: params stand for capacity where no accuracy was measured."""
 
@@ -31,15 +33,18 @@ class Front:
 def fronts(rows: Sequence[Row], told: Sequence[str]) -> list[Front]:
     """Return the front of each cost and each way of measuring, cheapest first; `told` are fields that tell rows apart.
 
-    MACs do not depend on how a network is measured, so they have one front.
+    MACs do not depend on how a network is measured, so they have one front; an accuracy has one for each `data` and
+    `recipe`.
     """
+    told = (*told, *varying_training(rows))
     gain = next((name for name in GAINS if name in COLUMNS and having(rows, name)), "")
     found = []
-    for cost in COSTS if gain else ():
+    for cost in [cost for cost in COSTS if gain in ACCURACIES or cost not in _OF_TRAININGS] if gain else ():
         ways: dict[Hashable, list[Row]] = {}
         for row in having(rows, cost, gain):
             way = tuple(measured_by(row, name) for name in SWEEPABLE) + tuple(row[name] for name in MACHINE)
-            ways.setdefault(() if cost == "macs" else way, []).append(row)
+            trained = tuple(row[name] for name in TRAINED) if gain in ACCURACIES else ()
+            ways.setdefault((trained, () if cost == "macs" else way), []).append(row)
         found += [_front(_networks(of_way) if cost == "macs" else of_way, cost, gain, told) for of_way in ways.values()]
     return [one for one in found if one.among > 1]
 
