@@ -203,3 +203,12 @@ def test_a_thousand_points_are_under_three_megabytes():
         for n in range(1000)
     ]
     assert len(make_page(rows, "run.csv", "0" * 64).encode()) < 3_000_000
+
+
+def test_a_page_about_accuracy_says_how_it_is_compared_and_what_its_columns_mean():
+    measured = {"top1": 84.5, "top1_spread": 0.3, "top1_rounds": (84.2, 84.8), "data": "digits", "recipe": "small"}
+    rows = [row(macs=10**6, **measured), row(model="vit", macs=2 * 10**6, **measured | {"top1": 80.0})]
+    page = make_page(rows, "run.csv", "0" * 64)
+    assert "A difference of top-1 has Welch's t interval over seeds" in page
+    assert all(f'id="column-{name}"' in page for name in measured)
+    assert "A difference of top-1" not in make_page([row(macs=10**6)], "run.csv", "0" * 64)
