@@ -6,8 +6,6 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hvt_bench.analysis.judge import CONFIDENCE
-from hvt_bench.analysis.welch import welch
 from hvt_bench.errors import plural
 from hvt_bench.row import Row
 
@@ -61,6 +59,9 @@ def difference(old: Row, new: Row) -> Difference | None:
     sides = seeds_of(old), seeds_of(new)
     if not all(sides) or not trained_alike(old, new):
         return None
+    from hvt_bench.analysis.judge import CONFIDENCE  # scipy: tables and figures need none
+    from hvt_bench.analysis.welch import welch
+
     points = statistics.fmean(sides[1]) - statistics.fmean(sides[0])
     if min(map(len, sides)) < MIN_SEEDS:
         return Difference(points, None, None)
