@@ -954,6 +954,13 @@ def test_a_closed_pipe_is_no_traceback():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
+def test_a_drawing_process_ends_without_a_word(tmp_path):
+    example = Path(__file__).parents[1] / "reports/examples/neighbours/run.csv"
+    done = hvt_bench("plot", example, "breakdown", "--format", "svg", "--out", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def small_file(tmp_path, seconds=0.05):
     protocol = f"{{device: cpu, rounds: 2, warmup_s: 0.0, min_time_s: {seconds}}}"
     (tmp_path / "s.yaml").write_text(SMALL.replace("{device: cpu, rounds: 2}", protocol))

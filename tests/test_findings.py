@@ -254,6 +254,13 @@ def test_time_that_grows_less_than_macs_is_named():
     assert texts[1].endswith("), not ^1.00.")
 
 
+def test_of_many_lines_whose_time_grows_otherwise_the_rest_is_counted():
+    rows = [type(found)({**found, "model": f"hvt_{line}"}) for line in range(8) for found in along_depth(0.5)]
+    assert "Exponents: these are the first 6 of 8 lines, and 2 more in the fits." in [
+        found.text for found in growth(rows)
+    ]
+
+
 def test_time_that_may_grow_as_macs_do_is_left_open():
     found = growth(along_depth(1.0, NOISY))
     assert found[-1].text.startswith("On 1 of 1 line the exponent of the time is not told from that of the MACs")

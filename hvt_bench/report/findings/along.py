@@ -10,7 +10,7 @@ from hvt_bench.analysis.series import describe, having, varying_network, varying
 from hvt_bench.errors import plural
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.report.findings.pairs import Pair
-from hvt_bench.report.findings.words import INTERVAL, MATTERS_PCT, MOST, Finding, judged, plain
+from hvt_bench.report.findings.words import INTERVAL, MATTERS_PCT, MOST, Finding, judged, more, plain
 from hvt_bench.row import COLUMNS, Row, csv_text
 
 MOST_LINES = 2  # along one axis, each with a sentence of its own
@@ -117,6 +117,8 @@ def _slower_or_faster(fits: Fits) -> Iterator[Finding]:
             f"Along {fit.axis}, the time of {fit.line} changes {'less' if less else 'more'} than its MACs: as "
             f"{fit.axis}^{fit.exponent:.2f} ({INTERVAL} {fit.low:.2f} to {fit.high:.2f}), not ^{macs.exponent:.2f}."
         )
+    if len(apart) > MOST:
+        yield Finding(f"Exponents: these are the first {MOST} of {len(apart):,} lines, {more(len(apart))} in the fits.")
     if with_interval:
         rest = len(with_interval) - len(apart)
         if rest:
