@@ -20,7 +20,15 @@ from typing import Any
 import torch
 
 from hvt_bench.environment import Environment
-from hvt_bench.errors import CountError, DivergedError, HvtBenchError, TrainingMemoryError, UnsupportedError
+from hvt_bench.errors import (
+    CountError,
+    DivergedError,
+    HvtBenchError,
+    TrainingMemoryError,
+    UnsupportedError,
+    WorkerCrashedError,
+    WorkerMemoryError,
+)
 from hvt_bench.metrics.accuracy import found_of, measure_accuracy
 from hvt_bench.metrics.complexity import count
 from hvt_bench.metrics.conditions import Witness
@@ -55,6 +63,9 @@ class Visit:
     checkpoints: Path | None = None
     """Folder that keeps the state of a training after each epoch; nothing is kept if there is none."""
 
+    processes: int = 1
+    """How many train the network together, on a GPU each."""
+
     @property
     def limit_s(self) -> float:
         """Time limit in seconds."""
@@ -70,7 +81,7 @@ class Apparatus:
     stopwatch: Callable[[str], Stopwatch] = make_stopwatch
     meter: Callable[[str], MemoryMeter] = MemoryMeter
     witness: Callable[[str, int], Witness] = Witness
-    train: Callable[[Point, int, Checkpoint | None], dict[str, Any]] = measure_accuracy
+    train: Callable[[Point, int, Checkpoint | None, int], dict[str, Any]] = measure_accuracy
 
 
 def count_point(point: Point, metrics: tuple[str, ...] = ("complexity",), executed: bool = False) -> Sample:
@@ -123,7 +134,7 @@ def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:
             _measure_passes(visit, apparatus, found, cleanup)
         if "accuracy" in visit.metrics:
             try:
-                found["accuracy"] = apparatus.train(point, visit.round, _checkpoint(visit))
+                found["accuracy"] = apparatus.train(point, visit.round, _checkpoint(visit), visit.processes)
             except DivergedError as error:
                 found["accuracy"] = found_of(error, visit.round)
                 raise
@@ -229,6 +240,8 @@ def diagnose(failure: Exception, point: Point) -> tuple[Status, str]:
         return "oom", _no_memory(failure, point, "batch_size" if point.batch_size > 1 else "network or image")
     if isinstance(failure, UnsupportedError):
         return "invalid", text
+    if isinstance(failure, WorkerCrashedError):  # one of several that train together
+        return "crashed", text
     if any(sign in text for sign in _NO_KERNEL):
         kernel = f"{point.attention} cannot run {point.model} in {point.dtype} on {point.device}"
         return "invalid", f"{kernel}: PyTorch finds no such kernel for its heads; take sdpa"

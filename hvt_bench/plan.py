@@ -92,7 +92,9 @@ def plan_visits(
                     known = found_earlier.get(point.point_id, {}).get(number)
                     attempt = known.attempt + 1 if known is not None and wants_another_attempt(known) else 1
                     metrics = still_to_measure(timed, known)
-                    visits.append(Visit(point, number, metrics, memory_limit_mib, attempt, checkpoints))
+                    visits.append(
+                        Visit(point, number, metrics, memory_limit_mib, attempt, checkpoints, sweep.processes)
+                    )
     return to_count, visits
 
 

@@ -52,6 +52,8 @@ class Sweep:
     slurm: SlurmSection = field(default_factory=SlurmSection)
     share: tuple[int, int] | None = None
     """Which of how many shares of the points this is; None for all of them."""
+    processes: int = 1
+    """How many train one network together, on a GPU each."""
 
     @cached_property
     def points(self) -> tuple[Point, ...]:

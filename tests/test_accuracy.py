@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from hvt_bench.errors import DivergedError
+from hvt_bench.errors import DivergedError, WorkerCrashedError
 from hvt_bench.measure import Apparatus, Visit, measure_round
 from hvt_bench.metrics.accuracy import Accuracy, diverged, measure_accuracy
 from hvt_bench.metrics.complexity import count
@@ -36,6 +36,7 @@ def test_rounds_are_summed_up():
         "train_loss": 1.25,
         "epochs_done": 2,
         "train_s": 6.0,
+        "train_processes": 1,
         "data_wait_pct": pytest.approx(18.75),
         "total_train_macs": 10**15,
     }
@@ -91,17 +92,28 @@ def visited(train, **options):
 
 def test_a_visit_hands_over_its_round_and_where_the_state_is_kept(tmp_path):
     seen = []
-    sample = visited(lambda p, seed, checkpoint: seen.append((seed, checkpoint)) or found(seed, 80.0))
+    sample = visited(lambda p, seed, checkpoint, processes: seen.append((seed, checkpoint)) or found(seed, 80.0))
     assert (sample.status, sample.values) == ("ok", {"accuracy": found(3, 80.0)})
     assert seen == [(3, None)]
-    visited(lambda p, seed, checkpoint: seen.append(checkpoint) or {}, checkpoints=tmp_path)
+    visited(lambda p, seed, checkpoint, processes: seen.append(checkpoint) or {}, checkpoints=tmp_path)
     seen[-1].save({"progress": 1})
     assert [file.name for file in tmp_path.iterdir()] == [f"{point().point_id}.3.pt"]
     assert seen[-1].load() == {"progress": 1}
 
 
+def test_a_visit_says_how_many_processes_train_and_which_died():
+    sample = visited(lambda p, seed, checkpoint, processes: found(seed, 80.0, processes=processes), processes=2)
+    assert Accuracy.summarise([sample.values["accuracy"]]).train_processes == 2
+    assert Accuracy.summarise([sample.values["accuracy"], found(1, 80.0)]).train_processes is None
+
+    def crash(point, seed, checkpoint, processes):
+        raise WorkerCrashedError("process 2 of 2 that train together: the worker was ended by SIGKILL")
+
+    assert visited(crash, processes=2).status == "crashed"
+
+
 def test_a_loss_that_is_not_finite_is_an_error_of_this_seed():
-    def fail(point, seed, checkpoint):
+    def fail(point, seed, checkpoint, processes):
         raise DivergedError("the loss became nan in epoch 2 of 2", 1)
 
     sample = visited(fail)
@@ -112,7 +124,7 @@ def test_a_loss_that_is_not_finite_is_an_error_of_this_seed():
 def test_a_damaged_file_is_an_error_in_its_own_words(tmp_path):
     from hvt_bench.errors import FileError
 
-    def fail(point, seed, checkpoint):
+    def fail(point, seed, checkpoint, processes):
         raise FileError("x.gz: is damaged: get it again")
 
     assert visited(fail).error == "x.gz: is damaged: get it again"

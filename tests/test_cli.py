@@ -251,6 +251,10 @@ def test_fresh_keeps_the_earlier_run(run, small):
             "--devices cpu: is for GPUs, such as cuda:0,cuda:1; take --device cpu",
         ),
         (
+            ["sweep", "small.yaml", "--gpus-per-point", "2"],
+            "--gpus-per-point 2: of which? add --devices, such as cuda:0,cuda:1",
+        ),
+        (
             ["sweep", "small.yaml", "--quiet", "--json"],
             "--quiet and --json contradict each other; give one of them",
         ),

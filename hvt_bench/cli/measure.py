@@ -60,6 +60,10 @@ def sweep(
         str | None,
         typer.Option(help="Several GPUs, one point at a time on each: cuda:0,cuda:1.", metavar="GPU,..."),
     ] = None,
+    gpus_per_point: Annotated[
+        int | None,
+        typer.Option(help="Train each network on so many of --devices together; passes are timed on one.", metavar="N"),
+    ] = None,
     jobs: Annotated[
         int | None, typer.Option(help="CPU points side by side; they disturb each other.", metavar="N")
     ] = None,
@@ -82,9 +86,13 @@ def sweep(
     """
     from hvt_bench.executors import make_executor
     from hvt_bench.measure import USABLE_SHARE, usable_memory_mib
+    from hvt_bench.places import gpus_of, started_by_torchrun, trained_together
     from hvt_bench.run import run_sweep
     from hvt_bench.sweep import load_sweep
 
+    rank, together = started_by_torchrun()
+    if rank > 0:
+        return  # the first of torchrun's processes starts those that train, once for each round
     share = read_share(shard)
     out = out or share_path(DEFAULT_OUT, share)
     if out.suffix != ".csv":
@@ -93,19 +101,24 @@ def sweep(
         raise RequestError("--quiet and --json contradict each other; give one of them")
     on_cluster = executor == "slurm"
     _check_side_by_side(executor, device, devices, jobs)
+    if gpus_per_point is not None and devices is None:
+        raise RequestError(f"--gpus-per-point {gpus_per_point}: of which? add --devices, such as cuda:0,cuda:1")
+    together = gpus_per_point or together
     if not on_cluster and (slurm or points_per_task):
         raise RequestError("--slurm and --points-per-task say what a task of a Slurm job is; add --executor slurm")
     local = "process" if on_cluster else executor
     workers = make_executor(local, PRELOAD)
+    if together > 1 and devices is None:
+        devices = gpus_of(load_sweep(file, device, workers), together)
     if devices is not None:
         from hvt_bench.places import gpu_places, on_any_gpu
 
-        places = gpu_places(devices)
-        plan = on_any_gpu(load_sweep(file, places[0].name, workers))
+        places = gpu_places(devices, together)
+        plan = on_any_gpu(load_sweep(file, places[0].name.partition("+")[0], workers))
         workers = make_executor(executor, PRELOAD, places)
     else:
         plan = load_sweep(file, device, workers, read_slurm(slurm or [], points_per_task) if on_cluster else None)
-    plan = replace(plan, share=share)
+    plan = trained_together(replace(plan, share=share), together)
     if jobs is not None:
         from hvt_bench.places import cpu_places
 

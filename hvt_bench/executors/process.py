@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
-from typing import Generic
+from typing import Any, Generic
 
 from hvt_bench.errors import WorkerCrashedError, WorkerError, WorkerMemoryError, WorkerTimeoutError
 from hvt_bench.executors.base import Item, Outcome, Place, Value
@@ -188,6 +188,21 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if received:
             signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def children_allowed() -> Iterator[None]:
+    """Let this process have workers though it is one itself, which multiprocessing forbids its daemons.
+
+    They outlive no one: each looks whether its parent is there. Until Python lets a daemon say so.
+    """
+    config: dict[str, Any] = multiprocessing.current_process()._config  # type: ignore[attr-defined]
+    daemon = config.get("daemon", False)
+    config["daemon"] = False
+    try:
+        yield
+    finally:
+        config["daemon"] = daemon
 
 
 def _work(

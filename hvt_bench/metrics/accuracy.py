@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Self
 
 import numpy as np
+import torch
 
 from hvt_bench.errors import CountError, DivergedError
 from hvt_bench.metrics.base import Metric
 from hvt_bench.metrics.complexity import count
-from hvt_bench.metrics.passes import network
+from hvt_bench.metrics.passes import network, use_precision
 from hvt_bench.point import Point
 from hvt_bench.records import Column
 from hvt_bench.training.checkpoints import Checkpoint
 from hvt_bench.training.data import load_data
 from hvt_bench.training.feed import make_feed
+from hvt_bench.training.group import ALONE, Group, check_shares, train_together
 from hvt_bench.training.loop import train
 from hvt_bench.training.seeds import WEIGHTS, seed_everything, seed_of
 
@@ -59,6 +62,10 @@ class Accuracy(Metric):
     data_wait_pct: Annotated[
         float | None, Column("share of `train_s` in which the device waited for images; median over rounds", "%")
     ] = None
+    train_processes: Annotated[
+        int | None,
+        Column("processes that trained one network together, on a GPU each; empty where rounds differ in it"),
+    ] = None
     total_train_macs: Annotated[
         int | None,
         Column("train_macs · images of all epochs: what one training costs", label="training MACs", best="low"),
@@ -81,6 +88,7 @@ class Accuracy(Metric):
             epochs_done=epochs_done,
             train_s=float(np.median([found["train_s"] for found in whole])),
             data_wait_pct=float(np.median([100 * found["wait_s"] / found["train_s"] for found in whole])),
+            train_processes=_same([found.get("processes", 1) for found in whole]),
             total_train_macs=whole[0]["total_train_macs"],
         )
 
@@ -89,27 +97,59 @@ def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values))
 
 
+def _same(values: Sequence[int]) -> int | None:
+    return values[0] if len(set(values)) == 1 else None
+
+
 def diverged(found: Mapping[str, Any]) -> bool:
     """Say whether what a sample holds is of a training whose loss was not finite: other seeds may do better."""
     return bool(found.get("accuracy", {}).get("diverged"))
 
 
 def measure_accuracy(
-    point: Point, seed: int, checkpoint: Checkpoint | None, clock: Callable[[], float] = time.perf_counter
+    point: Point,
+    seed: int,
+    checkpoint: Checkpoint | None,
+    processes: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Any]:
     """Train the network of `point` from weights of `seed` and evaluate it.
 
-    Its state is kept in `checkpoint` after each epoch; where one is there, the training goes on from it. Raises
-    FileError where images are missing or damaged, and what `train` raises.
+    Its state is kept in `checkpoint` after each epoch; where one is there, the training goes on from it. With several
+    `processes` these train together, each on a GPU of its own if the point is on one. Raises FileError where images are
+    missing or damaged, and what `train` and `train_together` raise.
     """
+    if processes == 1:
+        return _trained(point, seed, checkpoint, clock)
+    assert point.recipe is not None
+    check_shares(point.recipe, processes)
+    return train_together(partial(_trained_with_others, point, seed, checkpoint), processes, _kind(point))
+
+
+def _kind(point: Point) -> str:
+    return point.device.partition(":")[0]
+
+
+def _trained_with_others(point: Point, seed: int, checkpoint: Checkpoint | None, group: Group) -> dict[str, Any]:
+    """Take part in a training, in a process that knows nothing of the point yet."""
+    torch.set_num_threads(point.num_threads)
+    use_precision(point.dtype)
+    point.config.prepare()
+    return _trained(point, seed, checkpoint, time.perf_counter, group)
+
+
+def _trained(
+    point: Point, seed: int, checkpoint: Checkpoint | None, clock: Callable[[], float], group: Group = ALONE
+) -> dict[str, Any]:
     assert point.data is not None
     assert point.recipe is not None
     split = load_data(point.data)
-    feed = make_feed(point.data, split, point.recipe, seed, point.device)
+    device = f"{_kind(point)}:{group.rank}" if group.size > 1 and _kind(point) == "cuda" else point.device
+    feed = make_feed(point.data, split, point.recipe, seed, device, group)
     seed_everything(seed_of(seed, WEIGHTS))
-    model = network(point, random=point.recipe.drop_path > 0).to(point.device)
+    model = network(point, random=point.recipe.drop_path > 0).to(device)
     progress, top1, top5 = train(
-        model, point.recipe, feed, split.classes, seed, point.device, point.dtype, checkpoint, clock
+        model, point.recipe, feed, split.classes, seed, device, point.dtype, checkpoint, clock, group
     )
     return {
         "seed": seed,
@@ -122,6 +162,7 @@ def measure_accuracy(
         "train_images": len(split.train),
         "test_images": len(split.test),
         "images_seen": progress.images,
+        "processes": group.size,
         "total_train_macs": _macs(point, progress.images),
     }
 

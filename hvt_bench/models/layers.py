@@ -109,13 +109,16 @@ class ResidualBlock(nn.Module):
 
     drop_path: float = 0.0
     """Share of the images for which a training step skips each change."""
+    places: tuple[int, list[int]] | None = None
+    """Images of the whole batch, and which of them are here, where several processes share it."""
 
     def kept(self, change: Tensor) -> Tensor:  # (B, N, D)
         """Set the change of some images to 0 and scale the others, so that its mean stays."""
         if not self.training or not self.drop_path:
             return change
         keep = 1 - self.drop_path
-        return change * (change.new_empty(len(change), 1, 1).bernoulli_(keep) / keep)
+        images, own = self.places or (len(change), slice(None))
+        return change * (change.new_empty(images, 1, 1).bernoulli_(keep)[own] / keep)
 
 
 class Block(ResidualBlock):
@@ -139,14 +142,16 @@ class Block(ResidualBlock):
         return x + self.kept(change if self.residual_scale == 1 else change * self.residual_scale)
 
 
-def use_drop_path(network: nn.Module, share: float) -> int:
+def use_drop_path(network: nn.Module, share: float, places: tuple[int, list[int]] | None = None) -> int:
     """Let training skip blocks: rising linearly from 0 in the first to `share` in the last, as DeiT, HVT and MViT do.
 
+    With `places`, for the images of a whole batch is drawn, and those at these places of it are taken.
     Returns how many blocks there are that can be skipped.
     """
     blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
     for index, block in enumerate(blocks):
         block.drop_path = share * index / max(1, len(blocks) - 1)
+        block.places = places
     return len(blocks)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -17,8 +16,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from hvt_bench.errors import FileError, HvtBenchError, RequestError
+from hvt_bench.executors.process import children_allowed
 from hvt_bench.training.augment import CROP_SHARE, Transform, evaluation_transform, training_transform
 from hvt_bench.training.data import Data, Images, Split
+from hvt_bench.training.group import ALONE, Group
 from hvt_bench.training.recipes import TrainingRecipe
 from hvt_bench.training.seeds import IMAGES, ORDER, drawn_with, seed_of
 
@@ -29,7 +30,7 @@ Batch = tuple[Tensor, Tensor]  # (B, C, S, S) and (B,) classes
 
 
 class Feed(Protocol):
-    """Gives batches in an order that follows from the seed."""
+    """Gives batches, or one process's shares of them, in an order that follows from the seed."""
 
     steps_per_epoch: int
 
@@ -42,10 +43,11 @@ class Feed(Protocol):
         ...
 
 
-def make_feed(data: Data, split: Split, recipe: TrainingRecipe, seed: int, device: str) -> Feed:
+def make_feed(data: Data, split: Split, recipe: TrainingRecipe, seed: int, device: str, group: Group = ALONE) -> Feed:
     """Return how images get to the device: as tensors, or, where each is decoded or augmented, through workers.
 
-    Raises RequestError where there are fewer images than a batch holds.
+    To one of a `group` come its shares of the batches. Raises RequestError where there are fewer images than a batch
+    holds.
     """
     if len(split.train) < recipe.batch_size:
         raise RequestError(
@@ -53,8 +55,8 @@ def make_feed(data: Data, split: Split, recipe: TrainingRecipe, seed: int, devic
             "give a smaller one under recipe"
         )
     if split.train.pixels is not None and not recipe.augments:
-        return TensorFeed(split, recipe, data.side, seed, device)
-    return DecodedFeed(split, recipe, data, seed, device)
+        return TensorFeed(split, recipe, data.side, seed, device, group)
+    return DecodedFeed(split, recipe, data, seed, device, group)
 
 
 def order_of(images: int, recipe: TrainingRecipe, seed: int, epoch: int) -> list[list[int]]:
@@ -68,23 +70,26 @@ def order_of(images: int, recipe: TrainingRecipe, seed: int, epoch: int) -> list
 class TensorFeed:
     """Images in memory, as bytes on the device."""
 
-    def __init__(self, split: Split, recipe: TrainingRecipe, side: int, seed: int, device: str) -> None:
+    def __init__(self, split: Split, recipe: TrainingRecipe, side: int, seed: int, device: str, group: Group) -> None:
         self.steps_per_epoch = len(split.train) // recipe.batch_size
         self._train, self._test = (_moved(images, device) for images in (split.train, split.test))
-        self._recipe, self._side, self._seed = recipe, side, seed
+        self._recipe, self._side, self._seed, self._group = recipe, side, seed, group
         self._mean, self._std = (
             torch.tensor(values, device=device)[:, None, None] for values in (split.mean, split.std)
         )
 
     def training(self, first_epoch: int) -> Iterator[Batch]:
         """Yield the batches of all epochs from `first_epoch` on."""
+        share = self._group.share(self._recipe.batch_size)
         for epoch in range(first_epoch, self._recipe.epochs):
             for batch in order_of(len(self._train[1]), self._recipe, self._seed, epoch):
-                yield self._prepared(*self._train, torch.tensor(batch, device=self._train[1].device))
+                own = [batch[place] for place in share]
+                yield self._prepared(*self._train, torch.tensor(own, device=self._train[1].device))
 
     def evaluation(self) -> Iterator[Batch]:
         """Yield the images that were held out."""
-        for chosen in torch.arange(len(self._test[1]), device=self._test[1].device).split(EVALUATION_BATCH):
+        images = torch.arange(len(self._test[1]), device=self._test[1].device)
+        for chosen in images.split(EVALUATION_BATCH)[self._group.rank :: self._group.size]:
             yield self._prepared(*self._test, chosen)
 
     def _prepared(self, pixels: Tensor, labels: Tensor, chosen: Tensor) -> Batch:
@@ -107,10 +112,11 @@ def _moved(images: Images, device: str) -> Batch:
 class DecodedFeed:
     """Images that worker processes decode and augment one by one, ahead of the device."""
 
-    def __init__(self, split: Split, recipe: TrainingRecipe, data: Data, seed: int, device: str) -> None:
+    def __init__(self, split: Split, recipe: TrainingRecipe, data: Data, seed: int, device: str, group: Group) -> None:
         self.steps_per_epoch = len(split.train) // recipe.batch_size
         self._images, self._recipe, self._seed, self._device = len(split.train), recipe, seed, device
-        self._workers = usual_workers(device) if data.workers is None else data.workers
+        self._group = group
+        self._workers = usual_workers(device, group.size) if data.workers is None else data.workers
         in_memory = split.train.pixels is not None
         mean, std = ((values * 3)[:3] for values in (split.mean, split.std))  # images in gray are made RGB on the way
         augment = training_transform(recipe, data.side, mean, std, shift=in_memory)
@@ -120,8 +126,9 @@ class DecodedFeed:
 
     def training(self, first_epoch: int) -> Iterator[Batch]:
         """Yield the batches of all epochs from `first_epoch` on; workers go over the end of an epoch without a stop."""
+        share = self._group.share(self._recipe.batch_size)
         keys = _Lazily(
-            [(epoch, place * self._recipe.batch_size + i, image) for i, image in enumerate(batch)]
+            [(epoch, place * self._recipe.batch_size + i, batch[i]) for i in share]
             for epoch in range(first_epoch, self._recipe.epochs)
             for place, batch in enumerate(order_of(self._images, self._recipe, self._seed, epoch))
         )
@@ -129,15 +136,15 @@ class DecodedFeed:
 
     def evaluation(self) -> Iterator[Batch]:
         """Yield the images that were held out."""
-        yield from self._loaded(self._test, in_order(len(self._test), EVALUATION_BATCH))
+        yield from self._loaded(self._test, in_order(len(self._test), EVALUATION_BATCH, self._group))
 
     def _loaded(self, images: Decoded, keys: Iterable[list[Key]]) -> Iterator[Batch]:
         return loaded(images, keys, self._workers, self._device)
 
 
-def in_order(images: int, batch_size: int) -> Iterable[list[Key]]:
-    """Return the keys of all images, each once, in batches."""
-    starts = range(0, images, batch_size)
+def in_order(images: int, batch_size: int, group: Group = ALONE) -> Iterable[list[Key]]:
+    """Return the keys of all images, each once, in batches; of a `group`, one process has every so manieth batch."""
+    starts = range(0, images, batch_size)[group.rank :: group.size]
     return _Lazily([(0, i, i) for i in range(at, min(at + batch_size, images))] for at in starts)
 
 
@@ -154,7 +161,7 @@ def loaded(images: Decoded, keys: Iterable[list[Key]], workers: int, device: str
         multiprocessing_context="fork" if workers else None,  # pixels in memory are shared, not copied
         generator=torch.Generator(),  # its seeds are not used, and must not be drawn from those of the training
     )
-    with _children_allowed():
+    with children_allowed():
         batches = iter(loader)
         while True:
             try:
@@ -218,26 +225,12 @@ class Decoded(Dataset[Batch]):
             raise FileError(f"{path}: cannot be read as an image: {error}; replace it, or take it away") from None
 
 
-def usual_workers(device: str) -> int:
-    """Return how many workers decode: on a CPU one beside the network, on a GPU one for each other core, at most 8."""
+def usual_workers(device: str, processes: int = 1) -> int:
+    """Return how many workers decode: on a CPU one beside the network, on a GPU one for each other core, at most 8.
+
+    That many `processes` of the machine have such workers, and share the cores.
+    """
     if not device.startswith("cuda"):
         return 1
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    return max(1, min(MOST_WORKERS, cores - 1))
-
-
-@contextmanager
-def _children_allowed() -> Iterator[None]:
-    """Let this process have workers though it is one itself, which multiprocessing forbids its daemons.
-
-    They outlive no one: each looks every few seconds whether its parent is there. Until Python lets a daemon say so.
-    """
-    import multiprocessing
-
-    config: dict[str, Any] = multiprocessing.current_process()._config
-    daemon = config.get("daemon", False)
-    config["daemon"] = False
-    try:
-        yield
-    finally:
-        config["daemon"] = daemon
+    return max(1, min(MOST_WORKERS, cores // processes - 1))

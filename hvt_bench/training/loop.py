@@ -18,6 +18,7 @@ from hvt_bench.errors import DivergedError, UnsupportedError
 from hvt_bench.models.layers import HasLoss, use_drop_path
 from hvt_bench.training.checkpoints import Checkpoint
 from hvt_bench.training.feed import Batch, Feed
+from hvt_bench.training.group import ALONE, Group
 from hvt_bench.training.optimizer import learning_rate, make_optimizer
 from hvt_bench.training.recipes import TrainingRecipe
 from hvt_bench.training.seeds import STEPS, seed_everything, seed_of
@@ -47,18 +48,22 @@ def train(
     dtype: str,
     checkpoint: Checkpoint | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    group: Group = ALONE,
 ) -> tuple[Progress, float, float | None]:
     """Train `network`, which is on `device` in float32, and return what it took, top-1 and top-5 in percent.
 
     There is no top-5 where there are fewer classes. `dtype` is the point's; `amp_*` trains under autocast. On a CPU, a
-    training that went on from `checkpoint` ends as one that was never interrupted, to the last bit. Raises
+    training that went on from `checkpoint` ends as one that was never interrupted, to the last bit. In a `group` each
+    process calls this with its own share of `feed`, and gets what all of them gave together; the first alone writes
+    `checkpoint`, which another number of processes can go on from. Raises
     DivergedError where the loss of an epoch is not finite, UnsupportedError where the network cannot be trained so.
     """
-    learner = _Learner(network, recipe, classes, device, dtype)
+    learner = _Learner(network, recipe, classes, device, dtype, group)
     progress = Progress([])
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         learner.load_state(state)
         progress = Progress(**state["progress"])
+    group.agree(len(progress.losses), device)
     batches = feed.training(len(progress.losses))
     for epoch in range(len(progress.losses), recipe.epochs):
         seed_everything(seed_of(seed, STEPS, epoch))
@@ -69,7 +74,7 @@ def train(
                 f"give the recipe a lower lr_per_512 than {recipe.lr_per_512:g}, or more warmup_epochs",
                 epoch,
             )
-        if checkpoint is not None:
+        if checkpoint is not None and group.rank == 0:
             checkpoint.save(learner.state() | {"progress": vars(progress)})
     return progress, *learner.evaluate(feed.evaluation())
 
@@ -90,8 +95,8 @@ def _epoch(
         images, labels = next(batches)
         waited += clock() - asked
         total += learner.step(images, labels, learning_rate(learner.recipe, step, steps))
-        progress.images += len(images)
-    progress.losses.append(float(total) / steps)  # waits for the device
+        progress.images += len(images) * learner.group.size
+    progress.losses.append(float(learner.group.total(total)) / steps / learner.group.size)  # waits for the device
     progress.train_s += clock() - start
     progress.wait_s += waited
 
@@ -99,14 +104,17 @@ def _epoch(
 class _Learner:
     """A network and what changes it."""
 
-    def __init__(self, network: nn.Module, recipe: TrainingRecipe, classes: int, device: str, dtype: str) -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(
+        self, network: nn.Module, recipe: TrainingRecipe, classes: int, device: str, dtype: str, group: Group
+    ) -> None:
+        self.recipe, self.device, self.group = recipe, device, group
         self._network, self._classes = network.train(), classes
         kind, amp = device.partition(":")[0], dtype.removeprefix("amp_")
         self._kind, self._amp = kind, getattr(torch, amp) if amp != dtype else None
         self._scaler = torch.amp.GradScaler(kind, enabled=dtype == "amp_float16")
         self._optimizer = make_optimizer(network, recipe)
-        if recipe.drop_path and not use_drop_path(network, recipe.drop_path):
+        places = (recipe.batch_size, group.share(recipe.batch_size)) if group.size > 1 else None
+        if recipe.drop_path and not use_drop_path(network, recipe.drop_path, places):
             raise UnsupportedError(
                 f"drop_path {recipe.drop_path:g}: the network has no blocks of ours that can be skipped; "
                 "give the recipe drop_path: 0, and timm's networks drop_path_rate"
@@ -117,6 +125,7 @@ class _Learner:
                 "mixup: 0 and cutmix: 0"
             )
         self._mix = _mixing(recipe, classes)
+        self._lossy = group.parallel(_WithLoss(network, self._loss), device)
 
     def step(self, images: Tensor, labels: Tensor, lr: float) -> Tensor:
         """Take one step and return its loss."""
@@ -126,7 +135,7 @@ class _Learner:
         if self._mix is not None:
             images, targets = self._mix(images, labels)
         with self._autocast():
-            loss = self._loss(self._network(images), targets)
+            loss = self._lossy(images, targets)
         self._scaler.scale(loss).backward()
         self._scaler.step(self._optimizer)
         self._scaler.update()
@@ -151,6 +160,7 @@ class _Learner:
                 logits = class_scores(self._network(batch), self._classes)
             first, best = hits(logits, labels)
             images, right, among = images + len(batch), right + first, among + best
+        images, right, among = self.group.total(torch.tensor([images, right, among], device=self.device)).tolist()
         return 100 * right / images, 100 * among / images if self._classes >= TOP else None
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -169,6 +179,17 @@ class _Learner:
         self._network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
+
+
+class _WithLoss(nn.Module):
+    """A network up to its loss, which may have weights of its own to be trained."""
+
+    def __init__(self, network: nn.Module, loss: Callable[[Any, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network, self.loss = network, loss
+
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        return self.loss(self.network(images), targets)
 
 
 def class_scores(output: object, classes: int) -> Tensor:
