@@ -71,6 +71,11 @@ def test_a_round_is_a_seed_and_the_same_seed_the_same_training():
     assert measure_accuracy(point(), 0, None, clock=lambda: 1.0) == trained[0]
 
 
+def test_a_training_runs_the_kernel_that_is_asked_for():
+    with pytest.raises(RuntimeError, match=r"No available kernel|No viable backend"):
+        measure_accuracy(point(attention="sdpa_efficient"), 0, None)  # which no CPU has
+
+
 def test_checkpointing_changes_nothing_but_what_it_costs():
     """Blocks that are skipped at random are computed again as they were."""
     recipe = RECIPE.model_copy(update={"drop_path": 0.5})

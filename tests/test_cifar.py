@@ -3,6 +3,7 @@ import io
 import pickle
 import struct
 import tarfile
+import zlib
 
 import numpy as np
 import pytest
@@ -114,6 +115,18 @@ def test_even_a_trusted_pickle_makes_arrays_alone():
 
     with pytest.raises(pickle.UnpicklingError, match=r"it holds a _pytest\.\S+, which CIFAR does not"):
         cifar._Unpickler(io.BytesIO(pickle.dumps(Attack()))).load()
+
+
+@pytest.mark.parametrize("error", [zlib.error("Error -3 while decompressing"), tarfile.ReadError("not:\n- gz\n- tar")])
+def test_a_flipped_byte_is_one_sentence(tmp_path, monkeypatch, error):
+    """gzip tells most of them as OSError, and some in words of zlib's; tarfile, in a line for each kind of packing."""
+    packed = tmp_path / "cifar-10-python.tar.gz"
+    packed.write_bytes(b"x")
+    monkeypatch.setattr(cifar.tarfile, "open", lambda _: (_ for _ in ()).throw(error))
+    with pytest.raises(FileError) as damaged:
+        read_cifar("cifar10", str(packed))
+    reason = str(error).partition(":")[0]
+    assert str(damaged.value) == f"{packed}: is damaged, or not cifar-10-python.tar.gz: {reason}; get it again"
 
 
 def test_a_torn_archive_is_damaged(cifar10, tmp_path):

@@ -82,6 +82,19 @@ def test_three_interruptions_change_not_a_bit(tmp_path, dtype):
     assert equal(last, whole)
 
 
+@pytest.mark.parametrize("dtype", ["amp_bfloat16", "amp_float16"])
+def test_autocast_rounds_products_and_nothing_that_is_kept(tmp_path, dtype):
+    network, checkpoint, seen = fresh(), Checkpoint(tmp_path / "state.pt", {}), set()
+    network.head.register_forward_hook(lambda module, given, logits: seen.add((module.training, logits.dtype)))
+    go(network, dtype=dtype, checkpoint=checkpoint)
+    rounded = getattr(torch, dtype.removeprefix("amp_"))
+    assert seen == {(True, rounded), (False, rounded)}
+    state = checkpoint.load()
+    kept = [x for moments in state["optimizer"]["state"].values() for x in moments.values()]
+    assert {x.dtype for x in [*weights(network), *kept]} == {torch.float32}
+    assert bool(state["scaler"]) == (dtype == "amp_float16")  # which alone needs its loss scaled
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "amp_bfloat16", "amp_float16"])
 def test_a_gpu_trains_and_goes_on(tmp_path, dtype):

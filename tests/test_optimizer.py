@@ -46,6 +46,14 @@ def test_the_rate_rises_over_the_warm_up_then_falls_as_a_cosine():
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
+def test_deit_is_within_3_1_percent_of_its_released_schedule():
+    """timm 0.3.2: by epoch, a rise from 1e-6 over five of them, and a cosine that counts from the first epoch."""
+    for epoch in range(1, 300):
+        cosine = 1e-5 + (1e-3 - 1e-5) * (1 + math.cos(math.pi * epoch / 300)) / 2
+        released = 1e-6 + (1e-3 - 1e-6) * epoch / 5 if epoch < 5 else cosine
+        assert learning_rate(RECIPES["deit"], 1251 * epoch, 1251) == pytest.approx(released, rel=0.031)
+
+
 @settings(derandomize=True, database=None, deadline=None)
 @given(st.integers(1, 50), st.integers(1, 30), st.floats(0, 0.99), st.data())
 def test_no_rate_leaves_its_bounds(epochs, steps, share, data):

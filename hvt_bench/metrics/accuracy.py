@@ -13,7 +13,7 @@ import torch
 from hvt_bench.errors import CountError, DivergedError
 from hvt_bench.metrics.base import Metric
 from hvt_bench.metrics.complexity import count
-from hvt_bench.metrics.passes import network, use_precision
+from hvt_bench.metrics.passes import kernel, network, use_precision
 from hvt_bench.point import Point
 from hvt_bench.records import Column
 from hvt_bench.training.checkpoints import Checkpoint
@@ -148,9 +148,10 @@ def _trained(
     feed = make_feed(point.data, split, point.recipe, seed, device, group)
     seed_everything(seed_of(seed, WEIGHTS))
     model = network(point, random=point.recipe.drop_path > 0).to(device)
-    progress, top1, top5 = train(
-        model, point.recipe, feed, split.classes, seed, device, point.dtype, checkpoint, clock, group
-    )
+    with kernel(point):
+        progress, top1, top5 = train(
+            model, point.recipe, feed, split.classes, seed, device, point.dtype, checkpoint, clock, group
+        )
     return {
         "seed": seed,
         "top1": top1,

@@ -59,7 +59,7 @@ class Passes:
 
     def __call__(self, mark: Callable[[], object] = lambda: None) -> None:
         """Make one pass, without waiting for the device; in training, `mark` is called as each of PHASES ends."""
-        with self._kernel():  # of the backward pass too: checkpointing computes attention again there
+        with kernel(self._point):  # of the backward pass too: checkpointing computes attention again there
             if self._point.mode == "infer":
                 with torch.inference_mode(), self._autocast():
                     self._run(*self.images)
@@ -76,9 +76,6 @@ class Passes:
         self._scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         mark()
-
-    def _kernel(self) -> AbstractContextManager[object]:
-        return sdpa_kernel(KERNELS[self._point.attention]) if self._point.attention in KERNELS else nullcontext()
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._kind, self._amp) if self._amp is not None else nullcontext()
@@ -106,6 +103,11 @@ class Passes:
     def _random_labels(self, images: int, classes: int) -> Tensor:
         labels = torch.randint(classes, (images,), generator=torch.Generator().manual_seed(SEED))
         return labels.to(self.images[0].device)
+
+
+def kernel(point: Point) -> AbstractContextManager[object]:
+    """Let that kernel of fused attention alone run inside which the point asks for, if it does."""
+    return sdpa_kernel(KERNELS[point.attention]) if point.attention in KERNELS else nullcontext()
 
 
 def _adamw(weights: Iterable[nn.Parameter], dtype: torch.dtype) -> torch.optim.AdamW:

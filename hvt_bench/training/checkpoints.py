@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 
 from hvt_bench.errors import HvtBenchError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Checkpoint:
@@ -35,10 +38,9 @@ class Checkpoint:
                 os.fsync(file.fileno())
             beside.replace(self._path)
         except (OSError, RuntimeError) as error:  # PyTorch's writer has no kind of error of its own
-            kept = "the state of the epoch before is kept" if self._path.exists() else "nothing was kept yet"
             raise HvtBenchError(
-                f"{self._path}: the state of the training cannot be written: {error}; {kept}: "
-                "free some space, and --retry error goes on from there"
+                f"{self._path}: the state of the training cannot be written: {_reason(error)}, and --retry error "
+                + ("goes on from the epoch before" if self._path.is_file() else "begins anew: nothing was kept yet")
             ) from None
         finally:
             with contextlib.suppress(OSError):
@@ -53,6 +55,15 @@ class Checkpoint:
         except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError):
             pass
         return None
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """Return what kept a file from being written, and what to do; PyTorch's writer has words of its own for it."""
+    cause = error if isinstance(error, OSError) else error.__context__
+    if isinstance(cause, OSError) and cause.errno not in _FULL:
+        return f"{cause.strerror}: {cause.filename}; make it a folder that can be written into"
+    reason = cause.strerror if isinstance(cause, OSError) else str(error).strip().splitlines()[0]
+    return f"{reason}; free some space"
 
 
 def checkpoint_path(folder: Path, point_id: str, number: int) -> Path:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import pickle
 import tarfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,18 +91,19 @@ def read_cifar(name: str, path: str | None) -> tuple[tuple[Tensor, Tensor], tupl
 
 def _contents(place: Path, archive: Archive) -> dict[str, bytes]:
     wanted = (*archive.train, *archive.test)
-    if place.is_dir():
-        return {file: (place / file).read_bytes() for file in wanted}
     found = {}
     try:
+        if place.is_dir():
+            return {file: (place / file).read_bytes() for file in wanted}
         with tarfile.open(place) as packed:
             for file in wanted:
                 member = packed.extractfile(f"{archive.folder}/{file}")  # its bytes; nothing is written
                 if member is None:
                     raise KeyError(file)
                 found[file] = member.read()
-    except (tarfile.TarError, OSError, EOFError, KeyError) as error:
-        raise FileError(f"{place}: is damaged, or not {archive.name}: {error}; get it again") from None
+    except (tarfile.TarError, OSError, EOFError, KeyError, zlib.error) as error:
+        reason = str(error).partition(":\n")[0]  # tarfile goes on with a line for each kind of packing
+        raise FileError(f"{place}: is damaged, or not {archive.name}: {reason}; get it again") from None
     return found
 
 
