@@ -27,6 +27,7 @@ from hvt_bench.errors import (
     TrainingMemoryError,
     UnsupportedError,
     WorkerCrashedError,
+    WorkerError,
     WorkerMemoryError,
 )
 from hvt_bench.metrics.accuracy import found_of, measure_accuracy
@@ -234,14 +235,14 @@ def _sampling(
 def diagnose(failure: Exception, point: Point) -> tuple[Status, str]:
     """Say what a failure means: a status, and a reason that a person can act on."""
     text = " ".join(str(failure).split())[:500] or type(failure).__name__
-    if isinstance(failure, TrainingMemoryError):
+    if isinstance(failure, TrainingMemoryError | WorkerMemoryError):
         return "oom", text
+    if isinstance(failure, WorkerCrashedError):  # one of several that train together
+        return "crashed", text
     if is_out_of_memory(failure):
         return "oom", _no_memory(failure, point, "batch_size" if point.batch_size > 1 else "network or image")
     if isinstance(failure, UnsupportedError):
         return "invalid", text
-    if isinstance(failure, WorkerCrashedError):  # one of several that train together
-        return "crashed", text
     if any(sign in text for sign in _NO_KERNEL):
         kernel = f"{point.attention} cannot run {point.model} in {point.dtype} on {point.device}"
         return "invalid", f"{kernel}: PyTorch finds no such kernel for its heads; take sdpa"
@@ -260,6 +261,8 @@ def is_out_of_memory(failure: BaseException) -> bool:
     """Say whether a failure is PyTorch, oneDNN or Python running out of memory."""
     if isinstance(failure, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(failure, WorkerError):  # which says what it is
+        return False
     text = str(failure).lower()
     return any(sign in text for sign in _NO_MEMORY)
 

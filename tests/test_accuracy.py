@@ -112,7 +112,7 @@ def test_a_visit_says_how_many_processes_train_and_which_died():
     assert Accuracy.summarise([sample.values["accuracy"], found(1, 80.0)]).train_processes is None
 
     def crash(point, seed, checkpoint, processes):
-        raise WorkerCrashedError("process 2 of 2 that train together: the worker was ended by SIGKILL")
+        raise WorkerCrashedError("process 2 of 2 that train together: the system may have run out of memory")
 
     assert visited(crash, processes=2).status == "crashed"
 

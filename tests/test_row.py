@@ -20,7 +20,8 @@ def test_the_header_is_the_one_that_people_and_ci_depend_on():
         "step_ms resolution_ms compile_s macs_per_s weights_mib peak_memory_mib reserved_memory_mib process_memory_mib "
         "estimated_memory_mib alloc_retries energy_mj_per_img clock_mhz_start clock_mhz_end power_limit_w "
         "throttle_reasons fp32_precision cudnn_benchmark other_load_pct cpu_share_pct "
-        "top1 top5 top1_spread top1_rounds train_loss epochs_done train_s data_wait_pct total_train_macs data recipe "
+        "top1 top5 top1_spread top1_rounds train_loss epochs_done train_s data_wait_pct train_processes "
+        "total_train_macs data recipe "
         "ran_on device_name driver_version torch_version cuda_version cudnn_version cpu_name num_threads "
         "hvt_bench_version git_commit hostname status error warnings started_at seconds"
     )

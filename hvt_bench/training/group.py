@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from hvt_bench.errors import HvtBenchError, RequestError, UnsupportedError, WorkerCrashedError
+from hvt_bench.errors import HvtBenchError, RequestError, UnsupportedError, WorkerError
 from hvt_bench.executors.base import Place
 from hvt_bench.executors.process import ProcessExecutor, children_allowed
 from hvt_bench.training.recipes import TrainingRecipe
@@ -116,7 +116,7 @@ def train_together(function: Callable[[Group], Value], size: int, kind: str) -> 
     """Call `function` in `size` new processes at once, and return what the first of them gave.
 
     `kind` is cpu or cuda; `function` is pickled. Where one raises, or dies, the others are ended. Raises what it
-    raised, WorkerCrashedError where it died, HvtBenchError where one keeps the others waiting for more than STALL_S.
+    raised, a WorkerError where it died, HvtBenchError where one keeps the others waiting for more than STALL_S.
     """
     places = tuple(Place(f"process {number} of {size} that train together") for number in range(1, size + 1))
     executor = ProcessExecutor((getattr(function, "func", function).__module__, *PRELOAD), places)
@@ -130,8 +130,8 @@ def train_together(function: Callable[[Group], Value], size: int, kind: str) -> 
                 sys.stderr.writelines(line for line in outcome.output.splitlines(True) if _NOISE not in line)
                 if isinstance(outcome.error, _LeftAloneError):
                     alone = outcome.error
-                elif isinstance(outcome.error, WorkerCrashedError):
-                    raise WorkerCrashedError(f"{outcome.place}: {outcome.error}")
+                elif isinstance(outcome.error, WorkerError):
+                    raise type(outcome.error)(f"{outcome.place}: {outcome.error}")
                 elif outcome.error is not None:
                     raise outcome.error
                 elif outcome.item.group.rank == 0:
