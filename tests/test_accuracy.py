@@ -136,7 +136,7 @@ def test_a_damaged_file_is_an_error_in_its_own_words(tmp_path):
 
 
 def test_a_training_that_runs_out_of_memory_names_the_batch_of_its_recipe():
-    def fail(point, seed, checkpoint):
+    def fail(point, seed, checkpoint, processes):
         raise MemoryError("Tried to allocate 2.00 GiB")
 
     sample = visited(fail)

@@ -76,6 +76,8 @@ def test_a_batch_that_cannot_be_shared_out_names_one_that_can():
 @pytest.mark.parametrize("recipe", [PLAIN, RECIPES["deit"].model_copy(update={"epochs": 1, "batch_size": 16})])
 def test_what_processes_get_is_what_one_gets(recipe):
     """Pixels, labels and, of images that are augmented, what was drawn for each."""
+    if recipe.augments:
+        pytest.importorskip("timm")
     pictures, data = split(test=300), Data(name="digits", workers=0)
     whole, *parts = (make_feed(data, pictures, recipe, 0, "cpu", group) for group in (ALONE, Group(0, 2), Group(1, 2)))
     shares = [Group(rank, 2).share(16) for rank in (0, 1)]
@@ -93,6 +95,7 @@ def test_what_processes_get_is_what_one_gets(recipe):
 @pytest.mark.slow
 def test_two_processes_train_as_one():
     """Losses and weights differ by the order of additions alone; each image is evaluated once."""
+    pytest.importorskip("timm")  # whose mixup it is
     together = train_together(in_three_ways, 2, "cpu")
     for (losses, images, top1, weight), expected, rel in zip(
         together, in_three_ways(ALONE), (1e-5, 1e-5, 1e-2), strict=True
