@@ -17,7 +17,7 @@ from hvt_bench.models.config import ModelConfig
 from hvt_bench.point import Point, Protocol
 from hvt_bench.records import explain
 from hvt_bench.request import read_request
-from hvt_bench.sweep import settle_attention
+from hvt_bench.settle import settle_attention
 
 CARDS_GIB = (16, 24, 40, 80, 141)
 RESERVE_GIB = 1.0

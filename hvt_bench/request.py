@@ -12,7 +12,7 @@ from hvt_bench.models import override, parse_fields, parse_model
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.point import Point, Protocol
 from hvt_bench.records import explain
-from hvt_bench.sweep import settle, settle_attention
+from hvt_bench.settle import settle, settle_attention
 
 
 def parse_request(

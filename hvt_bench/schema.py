@@ -18,7 +18,7 @@ from hvt_bench.gate.load import QUANTITIES
 from hvt_bench.models import FAMILIES, VARIANTS
 from hvt_bench.point import SWEEPABLE, Protocol
 from hvt_bench.records import Column, Record, columns_of
-from hvt_bench.sweep import SweepFile
+from hvt_bench.sweep_file import SweepFile
 from hvt_bench.training.data import Data
 from hvt_bench.training.recipes import RECIPES, TrainingRecipe
 

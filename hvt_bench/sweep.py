@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import random
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
-
-from pydantic import Field, ValidationError
+from typing import Any
 
 from hvt_bench.cluster import SlurmSection
-from hvt_bench.environment import resolve_device
-from hvt_bench.errors import ConfigError, FieldError, FileError, ProtocolError, RequestError, unknown
+from hvt_bench.errors import ConfigError, FieldError, ProtocolError, unknown
 from hvt_bench.executors.base import Executor
 from hvt_bench.executors.inline import InlineExecutor
 from hvt_bench.metrics import METRICS
-from hvt_bench.models import CONFIG_COLUMNS, VARIANTS, make_config, model_name, override, parse_model
+from hvt_bench.models import CONFIG_COLUMNS, override
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.outside import OutsideCode, variations
-from hvt_bench.point import MIN_TIME_S, SWEEPABLE, InvalidCell, Point, Protocol
-from hvt_bench.records import Record, explain
-from hvt_bench.training.data import DEFAULT as DEFAULT_DATA
-from hvt_bench.training.data import Data, parse_data
-from hvt_bench.training.recipes import DEFAULT as DEFAULT_RECIPE
-from hvt_bench.training.recipes import TrainingRecipe, parse_recipe
+from hvt_bench.point import SWEEPABLE, InvalidCell, Point
+from hvt_bench.settle import settle_attention
+from hvt_bench.sweep_file import (
+    SweepFile,
+    check_sections,
+    parse_models,
+    parse_training,
+    settle_protocol,
+    slurm_section,
+    validate,
+)
 from hvt_bench.yaml_file import Place, YamlFile, load_yaml
 
 MAX_CELLS = 100_000
-CAP = 2.0  # times min_time_s is the usual max_time_s
 
 Cell = Point | InvalidCell
-Parsed = TypeVar("Parsed", bound=Record)
-Metric = Literal["complexity", "memory", "latency", "accuracy"]
 
 
 @dataclass(frozen=True)
@@ -76,20 +74,6 @@ class Sweep:
         return tuple(cell for cell in self.cells if isinstance(cell, InvalidCell))
 
 
-class SweepFile(Record):
-    """The keys of a sweep file."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    models: Annotated[tuple[str | dict[str, Any], ...], Field(min_length=1)]
-    axes: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
-    grid: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
-    measure: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("complexity", "memory", "latency")
-    protocol: dict[str, Any] = Field(default_factory=dict)
-    slurm: dict[str, Any] = Field(default_factory=dict)
-    data: dict[str, Any] | None = None
-    recipe: str | dict[str, Any] | None = None
-
-
 def load_sweep(
     path: str | Path,
     device: str | None = None,
@@ -105,18 +89,18 @@ def load_sweep(
     machine lacks the device.
     """
     file = load_yaml(Path(path))
-    asked = _validate(file)
-    section = _slurm_section(file, asked, slurm or {})
+    asked = validate(file)
+    section = slurm_section(file, asked, slurm or {})
     nodes = None if slurm is None else section
-    _check_dictionaries(file, asked)
-    models = _parse_models(file, asked)
+    check_sections(file, asked)
+    models = parse_models(file, asked)
     outside = OutsideCode(executor or InlineExecutor())
     _check_models(file, models, outside)
     if device and (kind := next((s for s in ("axes", "grid") if "device" in getattr(asked, s)), None)):
         raise file.error((kind, "device"), "the file compares devices; leave --device out, or this line")
-    settled = _settle(file, ("protocol",), asked.protocol | ({"device": device} if device else {}), nodes)
+    settled = settle_protocol(file, ("protocol",), asked.protocol | ({"device": device} if device else {}), nodes)
     _check_axes(file, asked, models, settled, outside, nodes)
-    found = _cells(file, asked, models, settled, _training(file, asked), outside, nodes)
+    found = _cells(file, asked, models, settled, parse_training(file, asked), outside, nodes)
     cells: dict[str, Cell] = {}
     for cell in found:
         cells.setdefault(cell.point_id, cell)
@@ -132,91 +116,6 @@ def load_sweep(
             raise file.error(place, f"the only cell cannot be {done}: {first.reason}")
         raise file.error(place, f"none of the {len(cells):,} cells can be {done}; the first: {first.reason}")
     return sweep
-
-
-def _validate(file: YamlFile) -> SweepFile:
-    try:
-        return SweepFile.model_validate_json(json.dumps(file.data))
-    except ValidationError as error:
-        raise _first_error(file, error, SweepFile.model_fields) from None
-
-
-def _slurm_section(file: YamlFile, asked: SweepFile, options: Mapping[str, Any]) -> SlurmSection:
-    try:
-        section = SlurmSection.model_validate_json(json.dumps(asked.slurm))
-    except ValidationError as error:
-        raise _first_error(file, error, SlurmSection.model_fields, ("slurm",)) from None
-    try:
-        return SlurmSection.model_validate_json(json.dumps(section.model_dump(exclude_unset=True) | dict(options)))
-    except ValidationError as error:
-        raise RequestError(f"--slurm: {explain(error, SlurmSection.model_fields)[0][1]}") from None
-
-
-def _first_error(file: YamlFile, error: ValidationError, known: Mapping[str, object], above: Place = ()) -> FileError:
-    place, sentence = explain(error, known)[0]
-    if place and place[0] == "models" and place[-1] in ("str", "dict[str,any]"):
-        place, sentence = (
-            place[:2],
-            "a model is a name, such as hvt_s_1, or a mapping with a family, a variant or a target",
-        )
-    return file.error(above + place, sentence)
-
-
-def _check_dictionaries(file: YamlFile, asked: SweepFile) -> None:
-    both = asked.axes.keys() & asked.grid.keys()
-    if both:
-        key = sorted(both)[0]
-        raise file.error(("grid", key), f"'{key}' stands under axes and under grid; keep one of them")
-    batch_size = "swept" if "batch_size" in asked.grid else asked.protocol.get("batch_size", "auto")
-    if "device" in asked.axes | asked.grid and batch_size == "auto":
-        section = "axes" if "device" in asked.axes else "grid"
-        sentence = "batch_size is auto, which differs from device to device; give one under protocol"
-        raise file.error((section, "device"), sentence)
-    if asked.protocol.get("max_batch") is True and "batch_size" in asked.protocol | asked.axes | asked.grid:
-        raise file.error(("protocol", "max_batch"), "max_batch finds the batch size; leave batch_size out")
-    for key in asked.protocol:
-        if key not in Protocol.model_fields:
-            raise file.error(("protocol", key), unknown("key", key, Protocol.model_fields))
-
-
-def _training(file: YamlFile, asked: SweepFile) -> dict[str, Any]:
-    """Return the fields of a point that say what it is trained on, and how; none where nothing is trained."""
-    if "accuracy" not in asked.measure:
-        for key in ("data", "recipe"):
-            if getattr(asked, key) is not None:
-                raise file.error((key,), f"{key} is for accuracy, which is not measured; add accuracy to measure")
-        return {}
-    data, recipe = asked.data or {"name": DEFAULT_DATA}, asked.recipe or DEFAULT_RECIPE
-    return {
-        "data": _parsed(file, "data", Data, partial(parse_data, data)),
-        "recipe": _parsed(file, "recipe", TrainingRecipe, partial(parse_recipe, recipe)),
-    }
-
-
-def _parsed(file: YamlFile, key: str, kind: type[Parsed], parse: Callable[[], Parsed]) -> Parsed:
-    """Return what a section of the file gives; a mistake is at its line, or, where it is left out, at `measure`."""
-    try:
-        return parse()
-    except ValidationError as error:
-        raise _first_error(file, error, kind.model_fields, (key,)) from None
-    except RequestError as error:
-        raise file.error((key,) if key in file.data else ("measure",), str(error)) from None
-
-
-def _parse_models(file: YamlFile, asked: SweepFile) -> dict[str, ModelConfig]:
-    models: dict[str, ModelConfig] = {}
-    for index, model in enumerate(asked.models):
-        try:
-            config = parse_model(model)
-        except ConfigError as error:
-            raise file.error(("models", index), str(error)) from None
-        name = model_name(model)
-        if name in VARIANTS and config != make_config(name, {}):
-            raise file.error(("models", index), f"the name '{name}' is that of another network; take a name of its own")
-        if name in models:
-            raise file.error(("models", index), f"the model '{name}' stands here twice; give one of them a name")
-        models[name] = config
-    return models
 
 
 def _check_models(file: YamlFile, models: Mapping[str, ModelConfig], outside: OutsideCode) -> None:
@@ -250,7 +149,7 @@ def _check_axes(
                 if value in values[:index]:
                     raise file.error(place, f"{key}: {value!r} stands here twice")
                 if key in SWEEPABLE:
-                    _settle(file, place, protocol | {key: value}, nodes)
+                    settle_protocol(file, place, protocol | {key: value}, nodes)
                 else:
                     _check_value(file, place, takers, key, value, outside)
     combinations = math.prod(len(values) for values in asked.grid.values())
@@ -289,44 +188,6 @@ def _check_value(
             pass
         return
     raise file.error(place, str(refused[0]))
-
-
-def settle(protocol: Mapping[str, Any], nodes: SlurmSection | None = None) -> dict[str, Any]:
-    """Fill in what depends on the machine, on the `nodes` of a cluster if given, and the device; check every value.
-
-    Raises RequestError where this machine lacks the device, ValidationError where a value does not fit.
-    """
-    wanted = str(protocol.get("device", "auto"))
-    if nodes is None:
-        device = resolve_device(wanted)
-    else:
-        device, protocol = nodes.device(wanted), {"num_threads": nodes.cpus_per_task, **protocol}
-    on_gpu = device != "cpu"
-    usual = {"warmup_s": 1.0, "warmup_passes": 10} if on_gpu else {"warmup_s": 0.5, "warmup_passes": 3}
-    settled = {**usual, **protocol, "device": device}
-    if isinstance(least := settled.get("min_time_s", MIN_TIME_S), int | float):
-        settled.setdefault("max_time_s", CAP * least)
-    if settled.get("batch_size", "auto") == "auto":
-        settled["batch_size"] = 64 if on_gpu else 1
-    if settled.get("attention") == "auto":
-        del settled["attention"]  # `settle_attention` knows the network
-    Protocol.model_validate(settled)
-    return settled
-
-
-def settle_attention(settled: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
-    """Fill in the attention where none is asked for: the fused one, or, where the network has none, `eager`."""
-    return {"attention": config.usual_attention(settled.get("mode") == "train"), **settled}
-
-
-def _settle(file: YamlFile, place: Place, protocol: Mapping[str, Any], nodes: SlurmSection | None) -> dict[str, Any]:
-    """Settle the protocol of a sweep file; a mistake is at `place`."""
-    try:
-        return settle(protocol, nodes)
-    except RequestError as error:
-        raise file.error((*place, "device"), str(error)) from None
-    except ValidationError as error:
-        raise _first_error(file, error, Protocol.model_fields, place) from None
 
 
 def _cells(
@@ -386,7 +247,7 @@ def _cell(
     nodes: SlurmSection | None,
 ) -> Cell:
     measured = {key: value for key, value in changes.items() if key in SWEEPABLE}
-    settled = _settle(file, ("axes",), protocol | measured, nodes) if measured else protocol
+    settled = settle_protocol(file, ("axes",), protocol | measured, nodes) if measured else protocol
     known: dict[str, Any] = {"family": config.family, "device": settled["device"]}
     try:
         changed = override(config, **_built(changes))

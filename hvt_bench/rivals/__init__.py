@@ -22,7 +22,8 @@ from hvt_bench.models.config import ModelConfig
 from hvt_bench.point import InvalidCell, Point, Protocol
 from hvt_bench.records import explain
 from hvt_bench.row import Row
-from hvt_bench.sweep import Cell, Sweep, settle, settle_attention
+from hvt_bench.settle import settle, settle_attention
+from hvt_bench.sweep import Cell, Sweep
 
 MEASURED = {"latency": "latency_ms", "memory": "peak_memory_mib"}
 """What can be measured, and the column that the networks are ranked by."""
