@@ -42,6 +42,37 @@ def test_a_model_that_is_not_in_its_grid_is_held_in_the_middle():
     assert {found["embed_dim"] for found in rows if found["axis"] == "depth"} == {192}
 
 
+def test_a_grid_with_holes_is_held_where_most_points_are():
+    """The network that the model names, 12 deep and 384 wide, is a hole; its neighbours lie on the lines with most."""
+    holes = [(12, 384), (12, 192), (12, 768), (6, 192)]
+    grid = [found for found in GRID if (found["depth"], found["embed_dim"]) not in holes]
+    rows, held = along_grid(grid)
+    assert held == ("a grid: along each field of hvt_s_1 the others are held at embed_dim 384, depth 24; 1 row beyond",)
+    assert {fit.axis: fit.x for fit in fit_rows(grid, ["macs"]).fits} == {
+        "depth": (6, 24),
+        "embed_dim": (192, 384, 768),
+    }
+    assert [found["axis"] for found in rows] == ["depth", "embed_dim", None, "embed_dim"]
+
+
+def test_two_rows_that_a_word_tells_apart_are_no_line():
+    grid = [
+        *(point(12, 384, dtype=dtype, batch_size=batch) for dtype, batch in (("float32", 1), ("bfloat16", 8))),
+        *(point(24, 384, dtype="float32", batch_size=batch) for batch in (1, 8)),
+    ]
+    _, (held,) = along_grid(grid)
+    assert "held at depth 24, batch 1; 1 row beyond" in held
+
+
+def test_one_point_is_no_panel():
+    alone = [point(12, 384, axis="depth"), *(point(12, width, axis="embed_dim") for width in (192, 384))]
+    figure = draw_scaling(alone, plt.figure(layout="constrained"))
+    assert [ax.get_xlabel() for ax in figure.axes] == ["embedding width"]
+    assert "No line along depth: no model has two points there" in figure.get_supxlabel().replace("\n", " ")
+    plt.close(figure)
+    assert lacks_scaling(alone[:1]) == "no line along depth: no model has two points there"
+
+
 def test_a_word_tells_lines_apart_and_a_batch_is_a_field():
     grid = [point(12, 384, dtype=dtype, batch_size=batch) for dtype in ("float32", "bfloat16") for batch in (1, 8, 64)]
     rows, held = along_grid(grid)

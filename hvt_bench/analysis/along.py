@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from hvt_bench.analysis.series import describe, having, varying_network, varying_protocol
 from hvt_bench.errors import ConfigError, plural
 from hvt_bench.models import parse_model
-from hvt_bench.row import COLUMNS, Row
+from hvt_bench.row import COLUMNS, Row, Value
 
 
 def along_grid(rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     """Return the rows of a grid as `axes` would have made them, and a sentence for each model on what is held.
 
     Of each model they are those that differ from its centre in one field of numbers at most, which is their `axis`.
-    The centre is the network that the model names, where the grid has its value of a field, else the middle value.
+    The centre is a row through which the lines of most points go. All have as many in a grid without holes: there it is
+    the network that the model names, where the grid has its value of a field, else the middle value. It is the nearest
+    to that one elsewhere.
     Rows that lie on axes, or differ in no field of numbers, are returned as they are.
     """
-    fields = [] if having(rows, "axis") else _fields(rows)
+    fields, words = ([], []) if having(rows, "axis") else _fields(rows)
     if not fields:
         return tuple(rows), ()
     models: dict[str, list[Row]] = {}
@@ -27,7 +30,7 @@ def along_grid(rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     found: list[Row] = []
     said: list[str] = []
     for model, of_model in models.items():
-        centre = _centre(model, [row for row in of_model if row["status"] != "invalid"], fields)
+        centre = _centre(model, [row for row in of_model if row["status"] != "invalid"], fields, words)
         kept = [placed for row in of_model if (placed := _placed(row, centre)) is not None]
         found += kept
         if centre:
@@ -37,25 +40,56 @@ def along_grid(rows: Sequence[Row]) -> tuple[tuple[Row, ...], tuple[str, ...]]:
     return tuple(found), tuple(said)
 
 
-def _fields(rows: Sequence[Row]) -> list[str]:
-    """Fields of numbers in which rows of one model differ."""
+def _fields(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Fields in which rows of one model differ: those of numbers, and the others."""
     there = [row for row in rows if row["status"] != "invalid"]
     varying = (*varying_network(there), *varying_protocol(there))
-    return [name for name in varying if COLUMNS[name].kind in (int, float) and not COLUMNS[name].many]
+    numbers = [name for name in varying if COLUMNS[name].kind in (int, float) and not COLUMNS[name].many]
+    return numbers, [name for name in varying if name not in numbers]
 
 
-def _centre(model: str, rows: Sequence[Row], fields: Sequence[str]) -> dict[str, Any]:
-    """Return the values of the fields that differ between the rows of a model, in its centre."""
+def _centre(model: str, rows: Sequence[Row], fields: Sequence[str], words: Sequence[str]) -> dict[str, Any]:
+    """Return the values of the fields that differ between the rows of a model, of the row in its centre."""
+    order = {name: {value: place for place, value in enumerate(sorted(_there(rows, name)))} for name in fields}
+    order = {name: places for name, places in order.items() if len(places) > 1}
+    if not order:
+        return {}
+    points: dict[Hashable, set[Value]] = defaultdict(set)  # on each line
+    lines: dict[Hashable, set[Hashable]] = defaultdict(set)  # along a field, which words tell apart
+    for row in rows:
+        for name in order:
+            along = _along(row, name, order)
+            line = (along, *[row[word] for word in words])
+            points[line].add(row[name])
+            lines[along].add(line)
+    middle = _middle(model, order)
+
+    def rank(row: Row) -> tuple[int, int, list[int]]:
+        steps = sum(len(points[line]) - 1 for name in order for line in lines[_along(row, name, order)])
+        places = [found[row[name]] for name, found in order.items()]
+        return -steps, sum(abs(place - middle[name]) for name, place in zip(order, places, strict=True)), places
+
+    whole = having(rows, *order)
+    centre = min(whole, key=rank) if whole else None
+    return {} if centre is None else {name: centre[name] for name in order}
+
+
+def _there(rows: Sequence[Row], name: str) -> set[Any]:
+    return {row[name] for row in rows} - {None}
+
+
+def _along(row: Row, name: str, fields: Iterable[str]) -> Hashable:
+    """Tell the lines along a field apart: they differ in the others."""
+    return (name, *[row[other] for other in fields if other != name])
+
+
+def _middle(model: str, order: Mapping[str, Mapping[Any, int]]) -> dict[str, int]:
+    """Return, of each field, where among its values the model's own one stands, or else the middle one."""
     try:
         own = parse_model(model).fields()
     except ConfigError:  # a name of the sweep file's own
         own = {}
-    centre = {}
-    for name in fields:
-        there: set[Any] = {row[name] for row in rows} - {None}
-        if len(there) > 1:
-            centre[name] = own[name] if own.get(name) in there else sorted(there)[(len(there) - 1) // 2]
-    return centre
+    return {name: places.get(own.get(name), (len(places) - 1) // 2) for name, places in order.items()}
 
 
 def _placed(row: Row, centre: dict[str, Any]) -> Row | None:

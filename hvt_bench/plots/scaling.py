@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -85,13 +86,29 @@ def lacks_scaling(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
     rows, _ = along_grid(rows)
     if swept_axes(rows, metrics):
         return ""
-    return absent(rows, "axis", metrics[0]) or "no axis of the rows is a column"
+    return absent(rows, "axis", metrics[0]) or "; ".join(_alone(rows, metrics)) or "no axis of the rows is a column"
 
 
 def swept_axes(rows: Sequence[Row], metrics: Sequence[str] = METRICS) -> list[str]:
-    """Return the axes along which at least one row has one of `metrics`, in order of first appearance."""
+    """Return the axes with two points, or more, of one model that have one of `metrics`, in order of appearance."""
+    return [axis for axis, most in _most_points(rows, metrics).items() if most > 1]
+
+
+def _most_points(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, int]:
+    """Count, of each axis on which rows lie that have one of `metrics`, the points of the model that has most."""
     found = (row for row in having(rows, "axis") if any(row[metric] is not None for metric in metrics))
-    return [axis for axis in dict.fromkeys(str(row["axis"]) for row in found) if axis in COLUMNS]
+    most = {}
+    for axis in dict.fromkeys(str(row["axis"]) for row in found):
+        if axis in COLUMNS:
+            points = {(row["model"], metric, row[axis]) for metric in metrics for row in _on(rows, axis, axis, metric)}
+            most[axis] = max(Counter((model, metric) for model, metric, _ in points).values(), default=0)
+    return most
+
+
+def _alone(rows: Sequence[Row], metrics: Sequence[str]) -> list[str]:
+    """Say which axes make no line."""
+    alone = [axis for axis, most in _most_points(rows, metrics).items() if most < 2]
+    return [f"no line along {' or '.join(alone)}: no model has two points there"] if alone else []
 
 
 def _places(rows: Sequence[Row], axis: str) -> Places:
@@ -264,4 +281,10 @@ def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, ex
         "thin dashed lines: centres that are not on the axis": points["x"].isna().any(),
         f"{more:,} more lines in grey": more > 0,
     }
-    return [*(note for note, applies in notes.items() if applies), *seeds, *left_out(rows, *metrics), *off_axes(rows)]
+    return [
+        *(note for note, applies in notes.items() if applies),
+        *seeds,
+        *left_out(rows, *metrics),
+        *_alone(rows, metrics),
+        *off_axes(rows),
+    ]
