@@ -549,3 +549,11 @@ def test_panels_of_many_axes_go_on_a_page(figure):
     draw_scaling([row(), *(swept(axis, value) for axis in axes for value in (8, 16))], figure)
     fit_height(figure, 2.1)
     assert figure.get_figheight() == pytest.approx(PAGE_IN)
+
+
+def test_points_without_a_logarithm_are_named_beside_the_exponents():
+    rows = [row(pool_stages=stages, axis="pool_stages", macs=1000 // (stages + 1)) for stages in (0, 1, 2, 4)]
+    figure = draw_scaling(rows, plt.figure(layout="constrained"))
+    said = figure.get_supxlabel().replace("\n", " ")
+    assert "power law of all points but pool_stages 0, which has no logarithm, with its 95 % interval" in said
+    plt.close(figure)

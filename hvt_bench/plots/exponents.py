@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from hvt_bench.analysis.fit import METRICS as FITTED
 from hvt_bench.analysis.fit import Fit, fit_rows
 from hvt_bench.errors import RequestError
-from hvt_bench.row import Row
+from hvt_bench.row import Row, Value, csv_text
 
 MOST_EXPONENTS = 4  # of one panel
 
@@ -38,6 +38,15 @@ def why_no_fits(metrics: Sequence[str], points: pd.DataFrame) -> str:
     if lines > MOST_EXPONENTS:
         return f"no exponents of {lines:,} lines, {MOST_EXPONENTS} have room: `hvt-bench fit` prints all"
     return "no exponents: they take an axis of numbers with two points on a line"
+
+
+def not_fitted(fits: Mapping[Key, Fit], places: Mapping[str, Mapping[Value, float]]) -> str:
+    """Say which values on the axes of `fits` are drawn and have no logarithm."""
+    axes = dict.fromkeys(axis for _, axis, _ in fits)
+    without = [f"{axis} {csv_text(value)}" for axis in axes for value, place in places[axis].items() if place <= 0]
+    if not without:
+        return ""
+    return f" but {' and '.join(without)}, which {'has' if len(without) == 1 else 'have'} no logarithm"
 
 
 def write_exponents(

@@ -29,7 +29,7 @@ from hvt_bench.analysis.trained import ACCURACIES, SPREADS, varying_training
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
 from hvt_bench.plots.bars import bars_note, spread
-from hvt_bench.plots.exponents import fits_of, why_no_fits, write_exponents
+from hvt_bench.plots.exponents import fits_of, not_fitted, why_no_fits, write_exponents
 from hvt_bench.plots.ticks import mark_places
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
@@ -76,7 +76,9 @@ def draw_scaling(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
         style.scale(panels[axes[0], metric], "y", values, style.wants_log(values))
     figure.align_xlabels()
     style.add_legend(figure, [Line2D([], [], label=line, **look) for line, look in looks.items()])
-    style.add_footer(figure, rows, [*_notes(rows, metrics, every, bool(exponents)), *held])
+    style.add_footer(
+        figure, rows, [*_notes(rows, metrics, every, bool(exponents), not_fitted(exponents, places)), *held]
+    )
     return figure
 
 
@@ -265,7 +267,7 @@ def _draw_rounds(ax: Axes, swept: pd.DataFrame, colour: Any, joined: bool) -> No
         ax.vlines(swept["x"], swept["low"], swept["high"], color=colour, linewidth=0.8)
 
 
-def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, exponents: bool) -> list[str]:
+def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, fitted: bool, but: str) -> list[str]:
     protocol = varying_protocol(rows)
     whatever = f", whatever the {' and '.join(protocol)}" if protocol else ""
     more = points["line"].nunique() - MOST_LINES
@@ -276,8 +278,10 @@ def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, ex
         "latency of one batch": "latency_ms" in metrics,
         "bands: from the fastest round to the slowest": rounds and points["line"].nunique() <= MOST_BANDS,
         "the figure `noise` shows how far rounds are apart": rounds and points["line"].nunique() > MOST_BANDS,
-        "^: exponent of a power law of all points, with its 95 % interval where the rounds of four give one": exponents,
-        why_no_fits(metrics, points): not exponents,
+        f"^: exponent of a power law of all points{but}, with its 95 % interval where the rounds of four give one": (
+            fitted
+        ),
+        why_no_fits(metrics, points): not fitted,
         "thin dashed lines: centres that are not on the axis": points["x"].isna().any(),
         f"{more:,} more lines in grey": more > 0,
     }
