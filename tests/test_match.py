@@ -202,6 +202,27 @@ def test_a_network_that_two_combinations_make_comes_once():
     ) in render_match(found)
 
 
+@pytest.mark.parametrize(
+    ("values", "searched", "why"),
+    [
+        (["embed_dim=192,100"], "1 design, 1 more combination is", "embed_dim 100 is no multiple of the head width 64"),
+        (
+            ["embed_dim=192,256", "num_heads=3,5,7"],
+            "1 design, 5 more combinations are",
+            "embed_dim 192 is not divisible",
+        ),
+        (["patch_size=15", "depth=6,12"], "0 designs, 2 more combinations are", "img_size 224 is not divisible by"),
+    ],
+)
+def test_it_says_why_combinations_are_no_network(values, searched, why):
+    lines = render_match(match("deit_tiny", "hvt", [], values)).splitlines()
+    assert [line.partition(" no network;")[0] for line in lines if line.startswith("searched")] == [
+        f"searched   {searched}"
+    ]
+    (said,) = [line for line in lines if line.startswith("no network")]
+    assert said.startswith(f"no network {why}")
+
+
 def test_where_params_are_equal_the_ratio_of_macs_stands_beside():
     header, _, target, alone, *_ = render_match(
         match("deit_tiny", "hvt", [], ["pool_stages=1"], 2, "params")

@@ -97,6 +97,8 @@ class Matches:
     """Networks that the combinations are."""
     invalid: int
     """Combinations that are none."""
+    why_invalid: str
+    """The most frequent reason, of one of them; empty where all are networks."""
     repeated: int
     """Combinations that are the network of another one."""
 
@@ -169,9 +171,8 @@ def match(
     alone = {name: search.nearest(Designs(base, {name: found})) for name, found in dimensions.items()}
     joint = search.within(everything)
     lost, same = everything.invalid, everything.repeated
-    return Matches(
-        target, metric, tolerance_pct, base, dimensions, alone, joint, len(everything) - lost - same, lost, same
-    )
+    designs, why = len(everything) - lost - same, everything.why_invalid() if lost else ""
+    return Matches(target, metric, tolerance_pct, base, dimensions, alone, joint, designs, lost, why, same)
 
 
 @dataclass

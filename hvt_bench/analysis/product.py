@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,9 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from hvt_bench.errors import ConfigError
+from hvt_bench.models import override
 from hvt_bench.models.config import ModelConfig
 
 _EXACT = 2**52  # whole numbers up to here, and their sums, are exact in float64
+_MOST_ASKED = 200  # combinations that are asked why they are no network
 
 Changes = dict[str, Any]
 Array: TypeAlias = "np.ndarray[tuple[int], np.dtype[Any]]"
@@ -94,20 +97,9 @@ class Designs:
     def batches(self) -> Iterator[Batch]:
         """Yield the networks, each once, those together that differ in fields of numbers only."""
         self.invalid = self.repeated = 0
-        grid = self._grid
-        lost = math.prod(len(self.values[name]) for name in self._along) - len(grid.places)
-        others = [name for name in self.values if name not in self._along]
-        for chosen in itertools.product(*(range(len(self.values[name])) for name in others)):
-            changes = {name: self.values[name][index] for name, index in zip(others, chosen, strict=True)}
-            shared = self._made.merge(self.base.fields(), changes)
-            start = sum(index * self._strides[name] for name, index in zip(others, chosen, strict=True))
-            batch = Batch(
-                grid.places + start,
-                self._made,
-                {name: value for name, value in shared.items() if name not in grid.columns},
-                grid.columns,
-            ).existing()
-            self.invalid += lost + len(grid.places) - len(batch.places)
+        together = math.prod(len(self.values[name]) for name in self._along)
+        for batch in self._existing():
+            self.invalid += together - len(batch.places)
             idle = [name for name in batch.without_effect() if name in self.values]
             if idle:
                 indices = self._indices(batch.places)
@@ -116,6 +108,38 @@ class Designs:
                 batch = first
             if len(batch.places):
                 yield batch
+
+    def why_invalid(self) -> str:
+        """Say why combinations are no network, of all or some hundred of them the most frequent reason; empty if none.
+
+        The sentence is that about the first of them.
+        """
+        lost = np.ones(len(self), bool)
+        for batch in self._existing():
+            lost[batch.places] = False
+        places = np.flatnonzero(lost)
+        reasons: dict[str, list[str]] = {}
+        for place in places[:: len(places) // _MOST_ASKED + 1].tolist():
+            try:
+                override(self.base, **{name: self.values[name][index] for name, index in self._indices(place).items()})
+            except ConfigError as error:
+                reasons.setdefault(re.sub(r"\d+", "", str(error)), []).append(str(error))
+        return max(reasons.values(), key=len)[0] if reasons else ""
+
+    def _existing(self) -> Iterator[Batch]:
+        """Yield the networks of each choice of the fields that are no numbers; some may have none."""
+        grid = self._grid
+        others = [name for name in self.values if name not in self._along]
+        for chosen in itertools.product(*(range(len(self.values[name])) for name in others)):
+            changes = {name: self.values[name][index] for name, index in zip(others, chosen, strict=True)}
+            shared = self._made.merge(self.base.fields(), changes)
+            start = sum(index * self._strides[name] for name, index in zip(others, chosen, strict=True))
+            yield Batch(
+                grid.places + start,
+                self._made,
+                {name: value for name, value in shared.items() if name not in grid.columns},
+                grid.columns,
+            ).existing()
 
     @property
     def _made(self) -> type[ModelConfig]:

@@ -85,13 +85,16 @@ def _remarks(found: Matches, limit: int) -> list[str]:
     more = len(found.joint) - limit
     shown = f", the best {limit} above" if more > 0 else ""
     same = f", {found.repeated:,} the network of another (a field without effect)" if found.repeated else ""
+    lost = f"{plural(found.invalid, 'more combination')} {'is' if found.invalid == 1 else 'are'}"
+    why = [f"no network {found.why_invalid}"] if found.why_invalid else []
     return [
         f"varied     {'; '.join(f'{name} {_spelt(values)}' for name, values in found.values.items())}; "
         f"the rest as {design_name(found.base)}",
         *_start(found),
-        f"searched   {plural(found.designs, 'design')}, {found.invalid:,} more combinations are no network{same}; "
+        f"searched   {plural(found.designs, 'design')}, {lost} no network{same}; "
         f"{plural(len(found.joint), 'design')} within {found.tolerance_pct:g} % of the target{shown}, "
         "and published variants",
+        *why,
         "ranked     by params, then by each dimension that the target has, in this order; a smaller patch is more",
         "counted    what is shown, by fvcore and by PyTorch's FlopCounterMode; the search is by closed form",
     ]
@@ -164,6 +167,7 @@ def _as_json(found: Matches, limit: int) -> str:
         "values": {name: list(values) for name, values in found.values.items()},
         "designs": found.designs,
         "invalid": found.invalid,
+        "why_invalid": found.why_invalid,
         "repeated": found.repeated,
         "within": len(found.joint),
         "matches": _records(found, limit),
