@@ -106,6 +106,28 @@ def test_filtering_by_words_conditions_and_choices(opened):
     assert set(shown(page, "axis")) == {"pool_stages"}
 
 
+def test_what_is_typed_of_a_condition_hides_nothing(opened):
+    page = opened()
+    text, everything = page.get_by_label("Rows with"), shown(page, "macs")
+    for typed in ("latency_m", "latency_ms", "latency_ms!", "latency_ms<", "latency_ms>=", '"latency_ms<'):
+        text.fill(typed)
+        assert shown(page, "macs") == everything, typed
+    text.fill('"warnings=noisy not_conv')
+    assert shown(page, "macs") == []
+    text.fill("no_such_word")
+    assert shown(page, "macs") == []
+
+
+def test_conditions_that_are_offered_find_something(opened):
+    page = opened()
+    offered = page.locator("#filter-help code").all_inner_texts()
+    assert len(offered) > 3
+    for condition in [*offered[:-1], page.locator("#filter-text").get_attribute("placeholder")]:  # the last is a sign
+        page.get_by_label("Rows with").fill(condition)
+        assert shown(page, "model"), condition
+        assert "names no column" not in page.locator("#filter-count").inner_text()
+
+
 def test_filtering_by_lists(opened):
     """As `hvt-bench table --where` does: one item is in the list, several are the whole list."""
     page = opened()

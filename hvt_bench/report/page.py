@@ -26,6 +26,7 @@ from hvt_bench.plots.asked import Asked
 from hvt_bench.report.captions import caption
 from hvt_bench.report.findings import find
 from hvt_bench.report.fronts import fronts
+from hvt_bench.report.hints import bounds, hints
 from hvt_bench.report.vector import inline_svg
 from hvt_bench.row import COLUMNS, Row, csv_text
 from hvt_bench.typeset import lay_out, shown_unit, varying
@@ -201,6 +202,8 @@ def _points(rows: Sequence[Row]) -> Mapping[str, Any]:
             (column.name, COLUMNS[column.name].label, shown_unit(column.name), column.right, COLUMNS[column.name].many)
             for column in laid
         ],
+        "hints": list(hints(rows, names)),
+        "placeholder": " ".join([_distinct(rows, "model")[0], *bounds(rows, names)[:1]]),
         "lines": zip(*cells, strict=True),  # of cells: text, value to sort and filter by if it is another, best, right
         "choices": {name: values for name in ("model", "axis", "status") if len(values := _distinct(rows, name)) > 1},
     }

@@ -42,15 +42,22 @@ const names = [...table.tHead.rows[0].cells].map(head => head.dataset.name);
 const lists = new Set([...table.tHead.rows[0].cells].filter(head => "list" in head.dataset).map(head => head.dataset.name));
 const total = table.tBodies[0].rows.length;
 
-// Words and conditions; a condition in quotes may hold spaces, as that of a whole list does: "seq_lens=196 97".
-const wordsOf = typed => [...typed.matchAll(/(["'])(.*?)\1|\S+/g)].map(found => found[2] ?? found[0]).filter(Boolean);
+// Words and conditions; a condition in quotes, closed or not yet, may hold spaces, as that of a whole list does.
+const wordsOf = typed => [...typed.matchAll(/(["'])(.*?)(?:\1|$)|\S+/g)].map(found => found[2] ?? found[0]).filter(Boolean);
+
+const has = (row, word) => row.textContent.toLowerCase().includes(word.toLowerCase());
+
+// Whether a word is what is typed of a condition up to its sign, `laten` or `latency_ms!`, and stands in no row.
+const begins = word => names.some(name => name.startsWith(word) || `${name}!` === word)
+  && ![...table.tBodies[0].rows].some(row => has(row, word));
 
 // What a word asks of a row, as `hvt-bench table --where` does; null where it is a condition on a column that is not in the table.
 function test(word) {
   const found = /^(\w+)(<=|>=|!=|==|=|<|>)(.*)$/.exec(word);
-  if (!found || (!found[3] && !/^(!=|==?)$/.test(found[2]))) return row => row.textContent.toLowerCase().includes(word.toLowerCase());
+  if (!found) return begins(word) ? () => true : row => has(row, word);
   const [, name, sign, wanted] = found, place = names.indexOf(name);
   if (place < 0) return null;
+  if (wanted === "" && /[<>]/.test(sign)) return () => true;
   if (wanted === "") return row => TESTS[sign](valueOf(row.cells[place]), "");
   if (lists.has(name)) {
     const items = wanted.trim().split(/\s+/), equal = sign !== "!=";
