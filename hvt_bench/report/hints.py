@@ -32,6 +32,6 @@ def bounds(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
         values = [value for row in rows if isinstance(value := row[name], int | float)]
         if values:
             middle = median(values)
-            at = f"{middle / _MILLION:.0f}M" if middle >= _MILLION else f"{middle:.3g}"
+            at = f"{middle / _MILLION:.0f}M" if middle >= _MILLION else csv_text(float(f"{middle:.3g}"))
             found.append(f"{name}<={at}")
     return found
