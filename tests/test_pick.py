@@ -124,6 +124,11 @@ def test_what_is_no_condition_is_a_sentence(text, sentence):
     assert str(caught.value).startswith(sentence)
 
 
+def test_nan_comes_last_in_either_order():
+    rows = [row(point_id=name, top1=top1) for name, top1 in (("n", float("nan")), ("a", 1.0), ("b", 2.0))]
+    assert (order("top1", rows=rows), order("-top1", rows=rows)) == ("ban", "abn")
+
+
 def order(*columns, rows=ROWS):
     return "".join(row["point_id"] for row in in_order(rows, columns))
 

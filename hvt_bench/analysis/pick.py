@@ -116,7 +116,7 @@ def keep(rows: Sequence[Row], conditions: Sequence[Condition]) -> tuple[Row, ...
 
 
 def in_order(rows: Sequence[Row], columns: Sequence[str]) -> tuple[Row, ...]:
-    """Rows by the first of `columns`, those that agree in it by the next, and so on; the empty ones last.
+    """Rows by the first of `columns`, those that agree in it by the next, and so on; the empty ones and NaN last.
 
     The best come first where a column has a best, else the smallest; the other way round behind a `-`. Raises
     RequestError where a column is unknown.
@@ -127,11 +127,15 @@ def in_order(rows: Sequence[Row], columns: Sequence[str]) -> tuple[Row, ...]:
         if name not in COLUMNS:
             raise RequestError(f"--sort: {unknown('column', name, COLUMNS)}")
         falling = (COLUMNS[name].best == "high") != text.startswith("-")
-        empty = [row for row in ordered if row[name] is None]
-        filled: list[tuple[Any, Row]] = [(row[name], row) for row in ordered if row[name] is not None]
+        empty = [row for row in ordered if _no_value(row[name])]
+        filled: list[tuple[Any, Row]] = [(row[name], row) for row in ordered if not _no_value(row[name])]
         filled.sort(key=lambda found: found[0], reverse=falling)
         ordered = [row for _, row in filled] + empty
     return tuple(ordered)
+
+
+def _no_value(value: Value) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 class Baseline:
