@@ -159,14 +159,37 @@ def test_mean_or_token_needs_no_macs():
 
 
 def test_points_of_one_model_are_named_by_their_place():
-    deeper = [trained("vit", 82.0 + depth / 6, **VIT | {"axis": axis, "depth": depth}) for axis, depth in
-              ((None, 6), ("depth", 8), ("depth", 10))]  # fmt: skip
-    means = [Row({**row, "global_pool": "avg", "model": "mean"}) for row in deeper]
+    places = ((None, 6), ("depth", 8), ("depth", 10))
+    deeper = [
+        trained("vit", 82.0 + depth / 6, **VIT | {"axis": axis, "depth": depth, "point_id": str(depth)})
+        for axis, depth in places
+    ]
+    means = [Row({**row, "global_pool": "avg", "model": "mean", "point_id": f"{row['point_id']}m"}) for row in deeper]
     assert [line[1:3] for line in verdicts([*deeper, *means])] == [
         ("mean", "vit"), ("mean depth=8", "vit depth=8"), ("mean depth=10", "vit depth=10"),
     ]  # fmt: skip
     twice = [Row({**deeper[0], "point_id": text}) for text in ("abc", "def")]
     assert {line[2] for line in verdicts([*twice, means[0]])} == {"vit (abc)"}
+
+
+def test_names_need_no_id_where_their_tables_differ():
+    other = [Row({**row, "data": "cifar10", "point_id": f"{row['point_id']}2"}) for row in example()]
+    assert Counter(verdicts([*example(), *other])) == Counter(verdicts(example()) * 2)
+
+
+def test_a_point_that_is_there_twice_is_judged_once_by_its_last_row():
+    assert verdicts([*example(), *example()]) == verdicts(example())
+    assert verdicts([*example(hvt_deep={"top1": 90.0}), *example()]) == verdicts(example())
+
+
+def test_a_better_b_of_farther_macs_is_told():
+    near = trained("vit_near", 75.0, **VIT | {"embed_dim": 60, "macs": 16_553_000})
+    found = {pair.a_name: pair for pair in judge_claims([*example(), near], "run.csv").judged[:2]}
+    assert (found["hvt_deep"].b_name, found["hvt_deep"].verdict) == ("vit_near", "supported")
+    better = found["hvt_deep"].better
+    assert (better.name, better.verdict, better.top1) == ("vit_token", "undecided", pytest.approx(82.7))
+    assert better.macs_ratio == pytest.approx(0.9903, abs=1e-4)
+    assert (found["hvt_wide"].b_name, found["hvt_wide"].better) == ("vit_token", None)
 
 
 # --- the verdict ------------------------------------------------------------------------------------------------------
@@ -217,6 +240,10 @@ def test_four_seeds_are_enough():
          "hvt has status error (the loss of epoch 3 is not finite), and the seeds that went well are not all seeds"),
         ({"top1": None, "top1_rounds": None}, "hvt has no seed yet; the same `hvt-bench sweep` goes on"),
         ({"top1_rounds": (84.0, 85.0, 86.0, 85.0)}, "hvt has 4 seeds and vit 5; the same `hvt-bench sweep` goes on"),
+        ({"top1_rounds": (math.nan, 85.0, 86.0, 85.0, 84.0), "top1": math.nan},
+         "hvt has a top-1 of nan among its seeds, and the seeds that went well are not all seeds"),
+        ({"top1_rounds": (85.0, 85.0, 86.0, math.inf, 84.0), "top1": math.inf},
+         "hvt has a top-1 of inf among its seeds, and the seeds that went well are not all seeds"),
         ({"epochs_done": 4}, "hvt was trained for 4 epochs, vit for 8"),
     ],
 )  # fmt: skip
@@ -229,7 +256,7 @@ def test_sides_that_are_not_trained_alike_are_undecided(changes, reason):
 def test_seeds_that_do_not_vary_say_nothing():
     pair = judged(5.0, steps=(0.0,) * 5)
     assert pair.verdict == "undecided"
-    assert pair.reason == "all seeds of a side have the same top-1, so nothing says how far seeds are apart"
+    assert pair.reason == "on both sides all seeds have the same top-1, so nothing says how far seeds are apart"
 
 
 def test_a_verdict_by_itself_may_not_stand_with_the_others():

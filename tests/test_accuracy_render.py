@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 
 import pytest
 
@@ -104,7 +105,10 @@ def test_a_round_that_is_not_there_yet_leaves_its_cells_empty(run):
 
 
 def test_two_data_sets_are_two_tables_and_what_they_reach_is_said(run):
-    rows = [*example(), *(Row({**row, "data": "imagefolder:path=/data", "point_id": "x"}) for row in example())]
+    rows = [
+        *example(),
+        *(Row({**row, "data": "imagefolder:path=/data", "point_id": f"{row['point_id']}2"}) for row in example()),
+    ]
     _, out, _ = run(rows, "--claims")
     assert [line for line in out.splitlines() if line.startswith("---") and "data" in line] == [
         f"--- data {data}, 28 px, float32, recipe small, 8 epochs, 5 seeds ---"
@@ -146,6 +150,36 @@ def test_json_has_the_numbers_and_what_they_do_not_say(run):
     assert (first["a"], first["b"], first["verdict"], first["stands"]) == ("hvt_wide", "vit_token", "supported", True)
     assert first["difference"] == pytest.approx(2.9)
     assert "seeds change weights" in found["remarks"][3]
+
+
+def test_json_has_null_for_what_is_no_number(run):
+    seeds = (math.nan, 85.0, 86.0, 85.0, 84.0)
+    rows = example(hvt_wide={"top1": 85.0, "top1_rounds": seeds, "top1_spread": math.nan})
+    rows[4] = Row({**rows[4], "top1": math.nan})
+    _, out, _ = run(rows, "--claims", "--format", "json")
+    first = json.loads(out, parse_constant=pytest.fail)["claims"][0]
+    assert (first["a_top1"], first["a_top1_rounds"][:2], first["difference"]) == (None, [None, 85.0], None)
+    assert (first["low"], first["p_value"], first["stands"]) == (None, None, None)
+    _, out, _ = run(rows, "--claims")
+    line = next(line for line in out.splitlines() if line.startswith("equal MACs"))
+    numbers = "nan 82.70 ± 0.16 > 0 16.7 / 16.7 M = 1.00 8.0 / 8.0 T"
+    assert line.split() == f"equal MACs hvt_wide vit_token {numbers} undecided".split()
+    assert "and there are 4; with" in out
+
+
+def test_a_better_b_that_was_passed_over_is_a_line(run):
+    near = trained("vit_near", 75.0, **VIT | {"embed_dim": 60, "macs": 16_553_000})
+    assert said([*example(), near], run)[0] == (
+        "- passed over: equal MACs (hvt_deep, vit_near): A against vit_token, at 0.99 x the MACs, would be undecided; "
+        "it has more top-1, 82.70, but vit_near has the nearer MACs"
+    )
+
+
+def test_remarks_name_the_table_where_there_are_several(run):
+    short = [{**row, "data": "cifar10", "point_id": f"{row['point_id']}2"} for row in example()]
+    rows = [*example(), *(Row({**row, "top1_rounds": row["top1_rounds"][:3]}) for row in short)]
+    lines = said(rows, run)
+    assert lines[0].startswith("- undecided: equal MACs (hvt_wide, vit_token; data cifar10), equal MACs (hvt_deep,")
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,9 @@ CONFIDENCE = 0.95
 MIN_SEEDS = 4
 """On either side: below it Welch's t can have as few as two degrees of freedom, and hangs on each single seed."""
 
+HEADING = ("data", "img_size", "dtype", "recipe")
+"""Columns in which all pairs of one table agree; names need be unique only within one."""
+
 SHOWN = 3  # columns, in a message
 
 
@@ -27,6 +30,18 @@ class Interval(NamedTuple):
     low: float
     high: float
     p_value: float
+
+
+@dataclass(frozen=True)
+class Better:
+    """A row that could be the B of a pair, has more top-1 than the one that is, and was passed over by its MACs."""
+
+    name: str
+    top1: float
+    macs_ratio: float | None
+    """MACs of A over those of this row."""
+    verdict: Verdict
+    """What the pair would be with it."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,8 @@ class Judged:
     b: Row
     a_name: str
     b_name: str
+    better: Better | None = None
+    """The best B that has more top-1 than this one, where there is one."""
     verdict: Verdict = "undecided"
     reason: str = ""
     """Why there is no interval; empty where there is one."""
@@ -59,8 +76,8 @@ class Judged:
     @property
     def difference(self) -> float | None:
         """A - B, in points of top-1."""
-        a, b = self.a["top1"], self.b["top1"]
-        return a - b if isinstance(a, int | float) and isinstance(b, int | float) else None
+        a, b = _top1(self.a), _top1(self.b)
+        return None if a is None or b is None else a - b
 
     def ratio(self, column: str) -> float | None:
         """Return A / B of a cost; None where one has none."""
@@ -86,16 +103,17 @@ class ClaimsJudged:
 def judge_claims(rows: Sequence[Row], name: str) -> ClaimsJudged:
     """Judge ACCURACY_CLAIMS by the rows of a run, which messages call `name`.
 
-    Each A is held against the B whose MACs are nearest. Raises RequestError where no row has a top-1.
+    Each A is held against the B whose MACs are nearest. Of rows of one point_id the last counts. Raises
+    RequestError where no row has a top-1.
     """
-    valid = [row for row in rows if row["status"] != "invalid"]
+    valid = [row for row in {row["point_id"]: row for row in rows}.values() if row["status"] != "invalid"]
     if all(row["top1"] is None for row in valid):
         raise RequestError(f"{name}: {_nothing_trained(valid)}")
     judged: list[Judged] = []
     missing: list[Missing] = []
     for claim in ACCURACY_CLAIMS:
         pairs = _pairs(claim, valid)
-        judged += [_judge(Judged(claim, a, b, _name(a, valid), _name(b, valid))) for a, b in pairs]
+        judged += [_judge_best(claim, a, others, valid) for a, others in pairs]
         missing += [] if pairs else [Missing(claim, _lacks(claim, valid))]
     return ClaimsJudged(_together(judged), tuple(missing))
 
@@ -140,14 +158,14 @@ def _nothing_trained(rows: Sequence[Row]) -> str:
 # --- which rows are the sides -----------------------------------------------------------------------------------------
 
 
-def _pairs(claim: AccuracyClaim, rows: Sequence[Row]) -> list[tuple[Row, Row]]:
-    """Return each A of a claim with the B whose MACs are nearest."""
+def _pairs(claim: AccuracyClaim, rows: Sequence[Row]) -> list[tuple[Row, list[Row]]]:
+    """Return each A of a claim with all that can be its B, that of nearest MACs first."""
     others = [row for row in rows if claim.b.fits(row)]
     pairs = []
     for a in filter(claim.a.fits, rows):
         held = [b for b in others if not _differ(claim, a, b) and _within(claim, a, b)]
         if held:
-            pairs.append((a, min(held, key=lambda b: _apart(a, b))))
+            pairs.append((a, sorted(held, key=lambda b: _apart(a, b))))
     return pairs
 
 
@@ -210,13 +228,35 @@ def _far(claim: AccuracyClaim, a: Row, b: Row) -> tuple[int, float]:
 # --- the verdict ------------------------------------------------------------------------------------------------------
 
 
+def _judge_best(claim: AccuracyClaim, a: Row, others: Sequence[Row], rows: Sequence[Row]) -> Judged:
+    """Judge A against the first of `others`, and say which of them has the most top-1, if that is another."""
+    under = [row for row in rows if all(row[name] == a[name] for name in HEADING)]
+    held, *rest = [_judge(Judged(claim, a, b, _name(a, under), _name(b, under))) for b in others]
+    most = max(rest, key=lambda pair: _known_top1(pair.b), default=held)
+    if _known_top1(most.b) <= _known_top1(held.b):
+        return held
+    return replace(held, better=Better(most.b_name, _known_top1(most.b), most.ratio("macs"), most.verdict))
+
+
+def _top1(row: Row) -> float | None:
+    found = row["top1"]
+    return float(found) if isinstance(found, int | float) and math.isfinite(found) else None
+
+
+def _known_top1(row: Row) -> float:
+    found = _top1(row)
+    return -math.inf if found is None else found
+
+
 def _judge(pair: Judged) -> Judged:
     reason = _unfit(pair.a, pair.a_name) or _unfit(pair.b, pair.b_name) or _uneven(pair)
     if reason:
         return replace(pair, reason=reason)
     found = judge_seeds(seeds_of(pair.a), seeds_of(pair.b), pair.claim.above)
     if found is None:
-        return replace(pair, reason="all seeds of a side have the same top-1, so nothing says how far seeds are apart")
+        return replace(
+            pair, reason="on both sides all seeds have the same top-1, so nothing says how far seeds are apart"
+        )
     return replace(pair, **found._asdict())
 
 
@@ -226,6 +266,9 @@ def _unfit(row: Row, name: str) -> str:
         return f"{name} has status {row['status']} ({row['error']}), and the seeds that went well are not all seeds"
     if not seeds_of(row):
         return f"{name} has no seed yet; the same `hvt-bench sweep` goes on"
+    odd = [seed for seed in seeds_of(row) if not math.isfinite(seed)]
+    if odd:
+        return f"{name} has a top-1 of {odd[0]:g} among its seeds, and the seeds that went well are not all seeds"
     return ""
 
 

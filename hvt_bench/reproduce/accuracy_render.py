@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from tabulate import tabulate
 
 from hvt_bench.errors import RequestError, plural, unknown
 from hvt_bench.reproduce.accuracy_claims import ACCURACY_CLAIMS
-from hvt_bench.reproduce.accuracy_judge import CONFIDENCE, ClaimsJudged, Judged, judge_claims, seeds_of
+from hvt_bench.reproduce.accuracy_judge import CONFIDENCE, HEADING, ClaimsJudged, Judged, judge_claims, seeds_of
 from hvt_bench.row import Row, csv_text
 from hvt_bench.table import read_table
 
@@ -56,7 +57,7 @@ def _text(found: ClaimsJudged, style: str, heading: str) -> str:
             heading.format(f"{setting}, {_seeds(pairs)}"),
             "\n".join(line.rstrip() for line in table.splitlines()),
         ]
-    remarks = [*_undecided(found), *_claims(), *_how(found)]
+    remarks = [*_undecided(found), *_passed_over(found), *_claims(), *_how(found)]
     return "\n\n".join([*parts, "\n".join(f"- {remark}" for remark in remarks)])
 
 
@@ -93,7 +94,9 @@ def _line(pair: Judged) -> list[str]:
 def _top1(row: Row) -> str:
     if row["top1"] is None:
         return ""
-    return f"{row['top1']:.2f}" + ("" if row["top1_spread"] is None else f" ± {row['top1_spread']:.2f}")
+    spread = row["top1_spread"]
+    known = isinstance(spread, int | float) and math.isfinite(spread)
+    return f"{row['top1']:.2f}" + (f" ± {spread:.2f}" if known else "")
 
 
 def _costs(pair: Judged, column: str) -> str:
@@ -115,15 +118,32 @@ def _undecided(found: ClaimsJudged) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for pair in found.judged:
         if pair.reason:
-            reasons.setdefault(pair.reason, []).append(_named(pair))
+            reasons.setdefault(pair.reason, []).append(_named(pair, found.judged))
     return [
         *(f"undecided: {', '.join(pairs)}: {reason}" for reason, pairs in reasons.items()),
         *(f"not judged: {missing.claim.key}: {missing.reason}" for missing in found.missing),
     ]
 
 
-def _named(pair: Judged) -> str:
-    return f"{pair.claim.key} ({pair.a_name}, {pair.b_name})"
+def _passed_over(found: ClaimsJudged) -> list[str]:
+    """Say where another B has more top-1 than the one of nearest MACs, and what the verdict would be with it."""
+    said = []
+    for pair in found.judged:
+        if better := pair.better:
+            macs = "" if better.macs_ratio is None else f", at {better.macs_ratio:.2f} x the MACs,"
+            would = f"{better.verdict} as well" if better.verdict == pair.verdict else better.verdict
+            said.append(
+                f"passed over: {_named(pair, found.judged)}: A against {better.name}{macs} would be {would}; it has "
+                f"more top-1, {better.top1:.2f}, but {pair.b_name} has the nearer MACs"
+            )
+    return said
+
+
+def _named(pair: Judged, judged: Sequence[Judged]) -> str:
+    """Name a claim and its sides, and the table that they are in where there are several."""
+    varied = [name for name in HEADING if len({each.a[name] for each in judged}) > 1]
+    where = "".join(f"; {name} {csv_text(pair.a[name])}" for name in varied)
+    return f"{pair.claim.key} ({pair.a_name}, {pair.b_name}{where})"
 
 
 def _claims() -> list[str]:
@@ -159,7 +179,7 @@ def _all_at_once(judged: Sequence[Judged]) -> str:
     decided = [pair for pair in held if pair.verdict != "undecided"]
     if len(held) < 2:
         return ""
-    falling = [_named(pair) for pair in decided if not pair.stands]
+    falling = [_named(pair, judged) for pair in decided if not pair.stands]
     said = f"each interval is {100 * CONFIDENCE:g} % by itself, and there are {len(held)}"
     if not decided:
         return said
@@ -218,8 +238,21 @@ def _as_csv(found: ClaimsJudged) -> str:
 
 
 def _as_json(found: ClaimsJudged) -> str:
-    said = {"confidence": CONFIDENCE, "claims": _records(found), "remarks": _how(found)}
-    return json.dumps(said, indent=2, ensure_ascii=False)
+    said = {
+        "confidence": CONFIDENCE,
+        "claims": _finite(_records(found)),
+        "remarks": [*_passed_over(found), *_how(found)],
+    }
+    return json.dumps(said, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """Return it with null in place of what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _FORMS: dict[str, Callable[[ClaimsJudged], str]] = {
