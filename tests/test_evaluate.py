@@ -138,8 +138,8 @@ def test_what_is_asked_of_the_preprocessing_is_done_and_said(colours):
     )
     assert (whole.right, centre.right) == (5, 6)
     assert centre.preprocessing.source == "DeiT's released code, for want of its own, but for --crop-pct, --mean, --std"
-    never_red = run(f"{colours}:Brightest:img_size=16", asked=Asked(mean=(9.0, 0.1, 0.0)))
-    assert never_red.right == 5
+    less_red = run(f"{colours}:Brightest:img_size=16", asked=Asked(1.0, (0.9, 0.0, 0.0), (1.0,) * 3))
+    assert less_red.right == 6
 
 
 def test_classes_named_by_numbers_out_of_order_are_warned_of(here, colours):
@@ -171,6 +171,12 @@ def test_classes_named_by_numbers_out_of_order_are_warned_of(here, colours):
          "channels; give a number of each"),
         ("hvt", [*FIELDS, "checkpoint=w.pth"], {"asked": Asked(std=(1.0, 1.0, 0.0))}, RequestError, "--std: images are "
          "divided by it; give numbers above 0"),
+        ("hvt", [*FIELDS, "checkpoint=w.pth"], {"asked": Asked(mean=(127.0,) * 3, std=(58.0,) * 3)}, RequestError,
+         "--mean 127,127,127: should be from 0 to 1, as pixels are here; those of bytes: divide by 255"),
+        ("hvt", [*FIELDS, "checkpoint=w.pth"], {"asked": Asked(std=(58.4, 57.1, 57.4))}, RequestError,
+         "--std 58.4,57.1,57.4: should be from 0 to 1"),
+        ("hvt", [*FIELDS, "checkpoint=w.pth"], {"asked": Asked(mean=(0.5, 0.5, -0.1))}, RequestError,
+         "--mean 0.5,0.5,-0.1: should be from 0 to 1"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_evaluated_is_an_error_with_the_next_move(six, model, assignments, options, kind, sentence):

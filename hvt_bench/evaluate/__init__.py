@@ -132,6 +132,12 @@ def _preprocessing(model: str, config: ModelConfig, side: int, held_out: HeldOut
             )
     if asked.std is not None and min(asked.std) <= 0:
         raise RequestError("--std: images are divided by it; give numbers above 0")
+    for option, values in (("--mean", asked.mean), ("--std", asked.std)):
+        if values is not None and not all(0 <= value <= 1 for value in values):
+            said = ",".join(f"{value:g}" for value in values)
+            raise RequestError(
+                f"{option} {said}: should be from 0 to 1, as pixels are here; those of bytes: divide by 255"
+            )
     known = held_out.preprocessing or preprocessing_of(model, config, side)
     changes = {key: value for key, value in vars(asked).items() if value is not None}
     if not changes:
