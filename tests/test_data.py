@@ -96,6 +96,13 @@ def test_an_imagefolder_without_val_holds_some_out(folder):
     assert sorted([*split.train.paths, *split.test.paths]) == sorted(map(str, folder.rglob("*.jpg")))
 
 
+def test_a_hidden_folder_of_an_imagefolder_is_no_class_and_said(folder, capsys):
+    (folder / "train" / ".ipynb_checkpoints").mkdir()
+    data = parse_data({"name": "imagefolder", "path": str(folder)})
+    assert (classes_of(data), load_data(data).train.labels.tolist()) == (2, [0, 0, 0, 1, 1, 1])
+    assert capsys.readouterr().err == (f"warning: {folder}/train: 1 hidden folder is left out (.ipynb_checkpoints)\n")
+
+
 def test_classes_of_train_and_val_are_the_same(folder):
     (folder / "val" / "cat").mkdir()
     with pytest.raises(FileError, match="the class 'cat' is in one of train and val only; give both the same"):

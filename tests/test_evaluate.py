@@ -142,6 +142,17 @@ def test_what_is_asked_of_the_preprocessing_is_done_and_said(colours):
     assert less_red.right == 6
 
 
+def test_what_is_not_read_is_warned_of(colours, here):
+    (here / "val" / ".ipynb_checkpoints").mkdir()
+    (here / "val" / "red" / "x.gif").touch()
+    found = run(f"{colours}:Brightest:img_size=16")
+    assert (found.images, found.classes) == (7, 3)
+    assert found.warnings == (
+        "val: 1 hidden folder is left out (.ipynb_checkpoints)",
+        "val: 1 file is no image of a known ending (.gif)",
+    )
+
+
 def test_classes_named_by_numbers_out_of_order_are_warned_of(here, colours):
     for name, number in zip(COLOURS, (1, 10, 2), strict=True):
         (here / "val" / name).rename(here / "val" / str(number))

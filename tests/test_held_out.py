@@ -81,7 +81,7 @@ def test_digits_are_those_that_no_training_saw():
             "imagefolder needs a path, imagefolder:PATH, with images as PATH/val/CLASS/IMAGE",
         ),
         ("imagefolder:nowhere", FileError, "nowhere: there is no such folder; an imagefolder has val/CLASS/IMAGE"),
-        ("imagefolder:empty", FileError, "empty: Couldn't find any class folder in empty."),
+        ("imagefolder:empty", FileError, "empty: holds no folder of a class; put the images of each "),
         ("imagefolder:half", FileError, "half: has train and no val; name the folder whose folders are the classes"),
         (
             "cifar10:nowhere",

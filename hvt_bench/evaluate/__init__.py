@@ -115,7 +115,7 @@ def evaluate(
         side,
         done,
         printed_of(model, config) if held_out.preprocessing is None else (),
-        tuple(_warnings(held_out)),
+        (*held_out.left_out, *_warnings(held_out)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -17,6 +18,7 @@ from hvt_bench.models import yaml_text
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.records import Record
 from hvt_bench.training.cifar import find_cifar, read_cifar
+from hvt_bench.training.folder import class_names, list_folder
 from hvt_bench.training.idx import find_fashion_mnist, read_fashion_mnist
 from hvt_bench.training.recipes import TIMM
 from hvt_bench.training.seeds import ORDER, seed_of
@@ -133,10 +135,7 @@ def _class_names(data: Data, split: str) -> list[str]:
     if not folder.is_dir():
         instead = ", or give val_fraction" if split == "val" else ""
         raise FileError(f"{folder}: there is no such folder; an imagefolder has {split}/CLASS/IMAGE{instead}")
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
-    if not names:
-        raise FileError(f"{folder}: holds no folder of a class; an imagefolder has {split}/CLASS/IMAGE")
-    return names
+    return class_names(folder)
 
 
 DATA_SETS: dict[str, DataSet] = {
@@ -238,10 +237,17 @@ def _read(data: Data) -> tuple[Images, Images | None]:
         return _digits(), None
     if data.name == "imagefolder":
         train, test = (Path(str(data.path)) / split for split in ("train", "val"))
-        return read_folder(train)[0], None if data.val_fraction else read_folder(test)[0]
+        return _of_folder(train), None if data.val_fraction else _of_folder(test)
     pairs = read_fashion_mnist(data.path) if data.name == "fashion_mnist" else read_cifar(data.name, data.path)
     known, held_out = (Images(labels, pixels) for pixels, labels in pairs)
     return known, None if data.val_fraction else held_out
+
+
+def _of_folder(folder: Path) -> Images:
+    found = list_folder(folder)
+    for sentence in found.left_out:
+        print(f"warning: {sentence}", file=sys.stderr)  # which a sweep keeps in its log
+    return Images(torch.tensor(found.labels), None, found.paths)
 
 
 def _digits() -> Images:
@@ -250,21 +256,6 @@ def _digits() -> Images:
     found = load_digits()
     pixels = torch.from_numpy(found.images * (255 / 16)).round().to(torch.uint8)  # from 17 levels
     return Images(torch.from_numpy(found.target).long(), pixels[:, None])
-
-
-def read_folder(folder: Path) -> tuple[Images, tuple[str, ...]]:
-    """Return the images of `folder/CLASS/IMAGE`, and the classes: in order of their names, which numbers them.
-
-    Raises FileError where there are none.
-    """
-    from torchvision.datasets import ImageFolder
-
-    try:
-        found = ImageFolder(str(folder))
-    except FileNotFoundError as error:
-        raise FileError(f"{folder}: {error}") from None
-    images = Images(torch.tensor(found.targets), None, tuple(path for path, _ in found.samples))
-    return images, tuple(found.classes)
 
 
 def _statistics(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:  # (N, C, H, W) bytes

@@ -11,8 +11,9 @@ import torch
 from hvt_bench.errors import ConfigError, FileError, RequestError, plural
 from hvt_bench.models.config import ModelConfig
 from hvt_bench.training.augment import evaluation_transform
-from hvt_bench.training.data import DATA_SETS, Images, check_decoding, load_data, parse_data, read_folder
+from hvt_bench.training.data import DATA_SETS, Images, check_decoding, load_data, parse_data
 from hvt_bench.training.feed import Batch, Decoded, in_order, loaded, normalised, usual_workers
+from hvt_bench.training.folder import list_folder
 from hvt_bench.training.preprocessing import Preprocessing
 
 
@@ -28,6 +29,8 @@ class HeldOut:
     in_chans: int
     preprocessing: Preprocessing | None
     """As networks are trained on them here; None of files, where it depends on the network."""
+    left_out: tuple[str, ...] = ()
+    """A sentence for each kind of what lies among them and is not read."""
 
     @property
     def class_count(self) -> int:
@@ -104,5 +107,6 @@ def _folder(path: str) -> HeldOut:
         folder /= "val"
     elif (folder / "train").is_dir():
         raise FileError(f"{folder}: has train and no val; name the folder whose folders are the classes")
-    images, classes = read_folder(folder)
-    return HeldOut(str(folder), images, classes, 3, None)
+    found = list_folder(folder)
+    images = Images(torch.tensor(found.labels), None, found.paths)
+    return HeldOut(str(folder), images, found.classes, 3, None, found.left_out)
