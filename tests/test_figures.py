@@ -502,3 +502,16 @@ def test_no_figure_runs_over_its_width_or_its_words_over_its_panels(name, width,
         box = artist.get_window_extent()
         assert 0 <= box.x0 < box.x1 <= figure.bbox.width
         assert not any(box.overlaps(ax.get_tightbbox()) for ax in figure.axes)
+
+
+def test_heatmap_of_a_row_that_is_not_full_names_its_sides(figure):
+    grid = [
+        row_of(f"hvt_s_1:depth={depth},img_size={size},pool_stages={stages}", name="hvt_s_1")
+        for depth in (6, 12, 18)
+        for size in (160, 224, 288)
+        for stages in (0, 1, 2)
+    ]
+    figure.set_figwidth(3.5)
+    draw_heatmap(grid, figure, Asked(metrics=("macs",)))
+    assert len({ax.get_xlabel() for ax in figure.axes[:3]} - {""}) == 1
+    assert all(ax.get_xlabel() for ax in figure.axes[:3])

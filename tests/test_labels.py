@@ -52,3 +52,24 @@ def test_equal_points_of_a_line_are_one():
     line = np.array([(0.0, 0.0), (0.0, 0.0), (3.0, 4.0), (3.0, 4.0)])
     assert along(line, 2.5).tolist() == along(line[1:3], 2.5).tolist()
     assert along(line[:2], 2.5).tolist() == [[0.0, 0.0]]
+
+
+@given(st.lists(POINT, min_size=2, max_size=15))
+@settings(derandomize=True, database=None, deadline=None, max_examples=50)
+def test_a_label_without_a_line_is_nearest_to_its_own_point(points):
+    places = np.array(points, float)
+    for own, box in zip(
+        places, place(places, np.full(places.shape, (30, 8.0)), places, BOUNDS, 1.0, places), strict=True
+    ):
+        if box is not None:
+            away, *others = (np.hypot(*(np.clip(p, box[:2], box[2:]) - p)) for p in (own, *places))
+            assert away > 4.5 or away <= min(others) + 1e-6
+
+
+def test_labels_of_crowded_points_move_away_and_have_a_line():
+    column = np.array([(100.0, 100.0), (100.0, 105.0)])
+    near, _ = place(column, np.full(column.shape, (40, 8.0)), column, (0.0, 0.0, 300.0, 104.0), 1.0)
+    far, _ = place(column, np.full(column.shape, (40, 8.0)), column, (0.0, 104.5, 300.0, 200.0), 1.0, column)
+    assert near[0] - 100 == 3.5
+    assert far[1] >= 104.5
+    assert np.hypot(*(np.clip(column[0], far[:2], far[2:]) - column[0])) > 4.5

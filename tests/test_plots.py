@@ -294,7 +294,7 @@ def test_a_row_without_a_column_for_its_axis_is_counted_not_drawn(figure):
 def test_the_footer_says_whence_and_counts_what_is_not_drawn(draw, figure):
     rows = [*ROWS, row(batch_size=64, rounds=2), *(swept("img_size", size, **INVALID) for size in (225, 226))]
     draw(rows, figure)
-    expected = "NVIDIA H200 · float32 · attention sdpa · batch 1, 64 · rounds 3, 2 · torch 2.13.0 · hvt-bench 0.1.0"
+    expected = "NVIDIA H200 · float32 · attention sdpa · batch 1, 64 · rounds 2, 3 · torch 2.13.0 · hvt-bench 0.1.0"
     assert footer(figure).startswith(expected)
     assert "2 invalid points not drawn" in footer(figure)
 

@@ -91,6 +91,10 @@ def plot(
     formats: Annotated[
         str, typer.Option("--format", help="File formats, such as png,svg,pdf.", metavar="FORMAT,...")
     ] = "png,svg",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Draw the rows of which this is true, as of `table`; repeatable.", metavar="TRUE"),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the figures; that of the first CSV, if none.")] = None,
 ) -> None:
     """Draw the figures of a CSV, or of several together, beside it.
@@ -98,7 +102,9 @@ def plot(
     Example: hvt-bench plot reports/run.csv scaling --width one
     """
     with imported_for_good():
+        from hvt_bench.analysis.pick import keep, parse_condition
         from hvt_bench.analysis.together import together
+        from hvt_bench.errors import RequestError
         from hvt_bench.plots import save_figures
         from hvt_bench.plots.asked import Asked
         from hvt_bench.reproduce.accuracy import own_accuracy
@@ -108,7 +114,11 @@ def plot(
     names = [text for text in inputs if Path(text) not in csvs]
     own = own_accuracy(accuracy) if accuracy is not None else {}
     asked = Asked(tuple(_names(metric)), hue, baseline, own)
-    rows = together(((csv, read_table(csv)) for csv in csvs), hue)
+    conditions = [parse_condition(text) for text in where or []]
+    every = together(((csv, read_table(csv)) for csv in csvs), hue)
+    rows = keep(every, conditions)
+    if not rows and every:
+        raise RequestError(f"--where {' --where '.join(where or [])}: no row of {plural(len(every), 'row')} is left")
     beside = csvs[0].with_stem("+".join(csv.stem for csv in csvs))
     drawn = save_figures(rows, beside, names, _names(formats), out, asked, width)
     for name, reason in drawn.not_drawn.items():

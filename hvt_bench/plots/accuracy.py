@@ -20,6 +20,7 @@ from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
 from hvt_bench.plots.bars import bars_note, draw_bars
 from hvt_bench.plots.labels import Labels
+from hvt_bench.plots.panels import fitting
 from hvt_bench.plots.scatter import MOST_NAMES, OTHERS, collect
 from hvt_bench.row import Row
 
@@ -60,14 +61,13 @@ def draw_accuracy(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     """
     known = _known(rows, asked)
     parts = [part for metric in _metrics(rows, asked) for part in _parts(known, metric, asked)]
-    datas = list(dict.fromkeys(part.data for part in parts))
-    parts.sort(key=lambda part: datas.index(part.data))
+    parts, beyond = _on_a_page(figure, parts)
     points = pd.concat([part.points for part in parts])
     colours = style.palette(list(dict.fromkeys(points["hue"]))[:MOST_HUES])
     markers = _markers(points)
     _draw_parts(figure, parts, colours, markers)
     _add_legend(figure, points, colours, markers)
-    style.add_footer(figure, rows, list(_notes(rows, known, points, asked)))
+    style.add_footer(figure, rows, [*_notes(rows, known, points, asked), *beyond])
     return figure
 
 
@@ -96,6 +96,22 @@ def _parts(known: Sequence[tuple[Row, Top1]], metric: str, asked: Asked) -> Iter
             points = points.drop_duplicates(["x", "y", "name", "source"]).assign(way="", alike="")
         for way, some in points.groupby("way", sort=False):
             yield _Part(metric, str(way), data, some)
+
+
+def _on_a_page(figure: style.AnyFigure, parts: Sequence[_Part]) -> tuple[list[_Part], list[str]]:
+    """Keep the parts of as many ways of measuring as a page has room for, in order, and say which are left out."""
+    of_networks = sum(not part.way for part in parts)
+    wheres = {part.way: str(part.points["where"].iloc[0]) for part in parts if part.way}
+    kept, notes = fitting(figure, wheres, lambda ways: of_networks + sum(part.way in ways for part in parts))
+    order = ["", *kept]
+    datas = list(dict.fromkeys(part.data for part in parts))
+    metrics = list(dict.fromkeys(part.metric for part in parts))
+    drawn = [part for part in parts if part.way in order]
+    places = (datas.index, metrics.index, order.index)
+    return sorted(
+        drawn,
+        key=lambda part: [at(value) for at, value in zip(places, (part.data, part.metric, part.way), strict=True)],
+    ), notes
 
 
 def _points(known: Sequence[tuple[Row, Top1]], metric: str, asked: Asked) -> pd.DataFrame:
@@ -247,7 +263,7 @@ def _mark_fronts(ax: Axes, part: _Part) -> None:
     barred = part.points.dropna(subset="spread")
     bars = list(zip(barred["x"], barred["y"], barred["spread"], strict=True))
     ends = [(x, y + way * spread) for x, y, spread in bars for way in _ALONG_BAR]
-    Labels(ax, [places[i] for i in named], [names[i] for i in named], [*places, *ends], fronts)
+    Labels(ax, [places[i] for i in named], [names[i] for i in named], places, fronts, ends)
 
 
 def _add_legend(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +17,17 @@ from hvt_bench.analysis.series import having, left_out, measured_by, varying_net
 from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
+from hvt_bench.plots.panels import fitting
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
 LEAST_IN = 1.3  # width of a panel
-MOST_PANELS = 12
 COLOURS = "cividis"  # as light as its values are low or high: the colour-blind and grey printing keep the order
 
 _NUMBER_IN = 0.175  # a cell that is as wide holds a number of three digits
 _CELL_IN = 0.2
+_COLOURS_IN = 0.07  # between the cells and the colours
+_TICK_IN = 0.1  # height of a number of 6 pt, which stands upright under its cells
 _BESIDE_IN = 1.3  # labels of the fields and of the colours
 
 
@@ -49,8 +52,9 @@ def draw_heatmap(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
     metric = _metric(rows, asked)
     plan = plan_of(rows, metric)
     cells = _cells(rows, metric, plan)
-    ways = list(dict.fromkeys(cells["panel"]))
-    panels = ways[:MOST_PANELS]
+    names = {f"{plan.panels} {value}": value for value in dict.fromkeys(cells["panel"])}
+    kept, beyond = fitting(figure, {name: f"--where {plan.panels}={value}" for name, value in names.items()})
+    panels = [names[name] for name in kept]
     grid_rows, columns = style.layout(len(panels), style.most_columns(figure, LEAST_IN))
     grid = figure.add_gridspec(grid_rows, columns)
     norm = _norm(list(cells["value"].dropna()))
@@ -60,14 +64,17 @@ def draw_heatmap(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
     for index, panel in enumerate(panels):
         ax = figure.add_subplot(grid[divmod(index, columns)])
         table = cells[cells["panel"] == panel].pivot_table(index="up", columns="across", values="value")
-        _draw_cells(ax, table.reindex(index=up[::-1], columns=across), norm, written=cell_in >= _NUMBER_IN)
-        left, lowest = index % columns == 0, index + columns >= len(panels)
+        _draw_cells(ax, table.reindex(index=up[::-1], columns=across), norm, cell_in)
+        left = index % columns == 0
+        lowest = index // columns + 1 >= len(panels) // columns  # and above a row that is not full
         ax.tick_params(labelleft=left)
         ax.set(xlabel=style.axis_label(plan.across) if lowest else "", ylabel=style.axis_label(plan.up) if left else "")
         if plan.panels:
             ax.set_title(f"{COLUMNS[plan.panels].label} {panel}", fontsize=7)
         axes.append(ax)
-    colours = figure.colorbar(axes[0].collections[0], ax=axes, label=style.axis_label(metric), aspect=30, pad=0.01)
+    colours = figure.colorbar(
+        axes[0].collections[0], ax=axes, label=style.axis_label(metric), aspect=30, pad=_pad(figure)
+    )
     colours.outline.set_visible(False)
     if isinstance(norm, LogNorm):
         style.mark_log(colours.ax.yaxis, None, *map(float, colours.ax.get_ylim()))
@@ -76,8 +83,8 @@ def draw_heatmap(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
         f"model {centres(rows)[0]['model']}",
         *([f"held: {', '.join(_held(plan))}"] if plan.held else []),
         *([f"{plural(empty, 'cell')} without a value left white"] if empty else []),
-        *([f"{plural(len(ways) - len(panels), 'other panel')} not drawn"] if len(ways) > len(panels) else []),
         *left_out(rows, metric),
+        *beyond,
     ]
     style.add_footer(figure, rows, notes)
     style.fit_height(figure, exactly_in=max(1.2, _CELL_IN * len(up) + 0.55))
@@ -137,15 +144,23 @@ def _norm(values: list[float]) -> Normalize:
     return LogNorm(*ends) if style.wants_log(values) else Normalize(*ends)
 
 
-def _draw_cells(ax: Axes, table: pd.DataFrame, norm: Normalize, written: bool) -> None:
+def _draw_cells(ax: Axes, table: pd.DataFrame, norm: Normalize, cell_in: float) -> None:
     import seaborn as sns  # a second, spared where no grid is drawn
 
-    form: dict[str, Any] = {"annot": table.map(_short), "fmt": "", "annot_kws": {"fontsize": 5}} if written else {}
+    form: dict[str, Any] = (
+        {"annot": table.map(_short), "fmt": "", "annot_kws": {"fontsize": 5}} if cell_in >= _NUMBER_IN else {}
+    )
     sns.heatmap(table, ax=ax, norm=norm, cmap=COLOURS, cbar=False, linewidths=0.3, linecolor="white", **form)
     ax.set_yticks(np.arange(len(table.index)) + 0.5, [csv_text(value) for value in table.index], rotation=0)
-    ax.set_xticks(np.arange(len(table.columns)) + 0.5, [csv_text(value) for value in table.columns], rotation=90)
+    every = math.ceil(_TICK_IN / cell_in)
+    ax.set_xticks(np.arange(len(table.columns))[::every] + 0.5, map(csv_text, table.columns[::every]), rotation=90)
     ax.tick_params(length=0, labelsize=6)
     ax.grid(visible=False)
+
+
+def _pad(figure: style.AnyFigure) -> float:
+    """Return how far from the cells the colours stand, as a part of the width: on one column too as far as a line."""
+    return max(0.01, _COLOURS_IN / style.width_in(figure))
 
 
 def _short(value: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from hvt_bench.analysis.series import absent, having
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
+from hvt_bench.plots.panels import on_a_page
 from hvt_bench.plots.scatter import Panel, collect, draw_panels, more_hues, name_points, set_scales
 from hvt_bench.row import Row
 from hvt_bench.verdicts import NOISY_PCT
@@ -22,6 +23,7 @@ def draw_noise(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NOTH
     """
     columns = ("latency_ms", "latency_spread_pct")
     points = collect(rows, asked, lambda row: (style.shown(row, columns[0]), style.shown(row, columns[1])))
+    points, beyond = on_a_page(figure, points)
     panels = draw_panels(figure, points, (style.axis_label(columns[0]), "spread between rounds (%)"))
     set_scales(panels[0].ax, points, together=False)
     for panel in panels:
@@ -35,6 +37,7 @@ def draw_noise(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NOTH
         *(["marker: swept axis"] if points["centre"].nunique() > 1 else []),
         *more_hues(points, asked.hue),
         *([f"{without} of one round only, which has no spread"] if without else []),
+        *beyond,
     ]
     style.add_footer(figure, rows, notes)
     return figure

@@ -11,6 +11,7 @@ from hvt_bench.analysis.series import absent
 from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
+from hvt_bench.plots.panels import on_a_page
 from hvt_bench.plots.scatter import Panel, above_zero, centres_of, collect, draw_panels, more_hues, name_points
 from hvt_bench.row import Row
 
@@ -23,6 +24,7 @@ def draw_roofline(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     """
     drawn, zeros = above_zero(_forward(rows), _place)
     points = collect(drawn, asked, _place)
+    points, beyond = on_a_page(figure, points)
     panels = draw_panels(figure, points, (style.axis_label("arithmetic_intensity"), "MACs per second"))
     ax = panels[0].ax
     ax.set(xscale="log", yscale="log")
@@ -42,6 +44,7 @@ def draw_roofline(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
         *more_hues(points, asked.hue),
         *zeros,
         *([f"{plural(training, 'training point')} not drawn: intensity is of a forward pass"] if training else []),
+        *beyond,
     ]
     style.add_footer(figure, rows, notes)
     return figure

@@ -18,6 +18,7 @@ from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import Asked
 from hvt_bench.plots.labels import Labels
+from hvt_bench.plots.panels import ascending, where
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import Row, csv_text
 
@@ -36,8 +37,8 @@ class Panel:
 
     ax: Axes
     points: pd.DataFrame
-    """Columns `way`, `alike` (all in which points differ in how they were measured), `hue`, `marker`, `name`, `centre`,
-    `batch_size`, `x`, `y`."""
+    """Columns `way`, `where` (what keeps its rows), `alike` (all in which points differ in how they were measured),
+    `hue`, `marker`, `name`, `centre`, `batch_size`, `x`, `y`."""
 
 
 def collect(rows: Sequence[Row], asked: Asked, value: Value, apart: Sequence[str] = ()) -> pd.DataFrame:
@@ -55,12 +56,15 @@ def collect(rows: Sequence[Row], asked: Asked, value: Value, apart: Sequence[str
     alike = [", ".join(describe(row, varying)) for row in drawn]
     untold = [name for name in varying if name != asked.hue]
     ways = [", ".join(describe(row, untold)) for row in drawn] if untold != varying else alike
+    first = dict(zip(reversed(ways), reversed(drawn), strict=True))
+    wheres = {way: where(row, [name for name in untold if row[name] is not None]) for way, row in first.items()}
     number = len(set(ways))
     as_markers = 1 < number <= len(style.MARKERS) and len(drawn) < _FEW * number and not {*varying} & {*apart}
     on_axes = any(row["axis"] is not None for row in drawn)
     return pd.DataFrame(
         {
             "way": ["" if as_markers else way for way in ways],
+            "where": [wheres[way] for way in ways],
             "alike": alike,
             "hue": [csv_text(row[asked.hue]) or f"no {asked.hue}" for row in drawn],
             "marker": ways if as_markers else [str(row["axis"] or "centre") if on_axes else "" for row in drawn],
@@ -96,8 +100,9 @@ def draw_panels(figure: style.AnyFigure, points: pd.DataFrame, labels: tuple[str
     `labels` are those of the two axes. No scales are set.
     """
     looks, markers = _looks(points)
-    axes = _add_axes(figure, list(dict.fromkeys(points["way"])), labels)
-    panels = [Panel(ax, of_way) for ax, (_, of_way) in zip(axes, points.groupby("way", sort=False), strict=True)]
+    ways = ascending(points["way"])
+    axes = _add_axes(figure, ways, labels)
+    panels = [Panel(ax, points[points["way"] == way]) for ax, way in zip(axes, ways, strict=True)]
     for panel in panels:
         told_apart = panel.points["hue"].isin(list(looks))
         for shape, rest in panel.points[~told_apart].groupby("marker", sort=False):

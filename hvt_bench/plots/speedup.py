@@ -21,6 +21,7 @@ from hvt_bench.analysis.trained import ACCURACIES
 from hvt_bench.errors import RequestError, plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
+from hvt_bench.plots.panels import on_a_page
 from hvt_bench.plots.scatter import (
     Panel,
     above_zero,
@@ -49,6 +50,7 @@ def draw_speedup(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
     by_row = {id(pair.row): pair for pair in pairs(rows, baseline, x, y)}
     points = collect([pair.row for pair in by_row.values()], asked, lambda row: _ratios(by_row[id(row)]))
     labels = (f"{_short(x)} / {baseline}", f"{COLUMNS[y].label} / {baseline}")
+    points, beyond = on_a_page(figure, points)
     panels = draw_panels(figure, points, labels)
     set_scales(panels[0].ax, points)
     if panels[0].ax.get_xscale() == "linear":  # down to nothing, up to the baseline itself
@@ -71,6 +73,7 @@ def draw_speedup(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NO
         *left_out(rows, x, y),
         *left_alone(rows, baseline, x, y),
         *above_zero(rows, lambda row: (style.shown(row, x), style.shown(row, y)))[1],
+        *beyond,
     ]
     style.add_footer(figure, rows, notes)
     return figure

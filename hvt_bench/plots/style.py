@@ -278,7 +278,9 @@ def provenance(rows: Sequence[Row]) -> str:
     """Say on what, how and with which versions rows were measured; where a column has several values, all."""
     found = []
     for column, form in _PROVENANCE.items():
-        values = {csv_text(value): None for value in values_of(rows, column)}
+        different = list(values_of(rows, column))
+        numbers = [value for value in different if isinstance(value, int | float)]
+        values = {csv_text(value): None for value in (sorted(numbers) if len(numbers) == len(different) else different)}
         if values and values.keys() != {"infer"}:
             found.append(form.format(", ".join(values)))
     return " · ".join(found)

@@ -14,6 +14,7 @@ from hvt_bench.analysis.trained import ACCURACIES, TRAINED, varying_training
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
 from hvt_bench.plots.bars import bars_note, draw_bars, spread
+from hvt_bench.plots.panels import on_a_page
 from hvt_bench.plots.scatter import Panel, above_zero, collect, draw_panels, front_note, mark_front, set_scales
 from hvt_bench.row import COLUMNS, Row
 
@@ -31,6 +32,7 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     drawn, zeros = above_zero(rows, _rated_place) if usual else (rows, [])
     apart = TRAINED if {x, y} & {*ACCURACIES} else ()
     points = collect(drawn, asked, lambda row: (_cost(row, x, usual), style.shown(row, y)), apart)
+    points, beyond = on_a_page(figure, points)
     points = points.assign(spread=[spread(drawn[place], y) for place in points.index.to_list()])
     label = style.pass_macs_label(rows) if usual else style.axis_label(x)
     panels = draw_panels(figure, points, (label, style.axis_label(y)))
@@ -55,6 +57,7 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
         front_note(sought(x), sought(y), COLUMNS[x].label, COLUMNS[y].label),
         *left_out(rows, x, y),
         *zeros,
+        *beyond,
     ]
     style.add_footer(figure, rows, notes)
     return figure
