@@ -3,11 +3,13 @@ import itertools
 import pytest
 from matplotlib.figure import Figure
 
+from hvt_bench.cli import main
 from hvt_bench.plots.asked import Asked
 from hvt_bench.plots.memory import draw_memory
 from hvt_bench.plots.panels import ascending, evenly
 from hvt_bench.plots.style import WIDTHS_IN, journal_style
 from hvt_bench.row import Row
+from hvt_bench.table import write_table
 
 CENTRE = {
     "model": "hvt_s_1", "family": "hvt", "dtype": "float32", "macs": 10**9, "peak_memory_mib": 100.0, "status": "ok",
@@ -42,3 +44,17 @@ def test_panels_go_on_a_page_and_the_footer_says_which_do_not(width, most, left)
     first = left.partition(",")[0]
     note = f"No room on a page for batch {left}: `--where batch_size={first}` draws the first of these"
     assert note in figure.get_supxlabel().replace("\n", " ")
+
+
+def test_plot_draws_the_rows_asked_for_and_refuses_none(tmp_path, capsys):
+    csv = tmp_path / "run.csv"
+    write_table(csv, [Row({**CENTRE, "point_id": f"p{batch}", "batch_size": batch}) for batch in (1, 64)])
+    with pytest.raises(SystemExit, match="0"):
+        main(["plot", str(csv), "memory", "--where", "batch_size=64", "--format", "svg"])
+    words = (tmp_path / "run.memory.svg").read_text()
+    assert "batch 64" in words
+    assert "batch 1" not in words
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        main(["plot", str(csv), "--where", "batch_size=3"])
+    assert capsys.readouterr().err == "error: --where batch_size=3: no row of 2 rows is left\n"
