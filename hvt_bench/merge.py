@@ -96,7 +96,7 @@ def _environments(run: Run, device: str) -> list[Environment]:
 
 
 def _merge(runs: dict[Path, Run]) -> tuple[Run, list[str]]:
-    """Put the runs together; where two have the same round, the first that went well stays."""
+    """Put the runs together; where two have the same round, `_wins` and `_united` say what stays."""
     one, *_ = runs.values()
     whole = Run(one.sweep, min(run.started_at for run in runs.values()), {})
     left_out: dict[tuple[Path, Path], int] = {}
@@ -110,16 +110,17 @@ def _merge(runs: dict[Path, Run]) -> tuple[Run, list[str]]:
                 whole.cells[point_id] = columns
         for key, sample in run.samples.items():
             known = whole.samples.get(key)
-            if known is not None and (_same(known, sample) or (known.status == "ok") >= (sample.status == "ok")):
-                if not _same(known, sample) and known.status == sample.status:
-                    pair = origin[key], path
-                    left_out[pair] = left_out.get(pair, 0) + 1
-                continue
-            whole.samples[key] = sample
-            whole.found_in[sample.point_id] = run.found_in[sample.point_id]
-            origin[key] = path
-        whole.again |= run.again
-    whole.again = {key for key in whole.again if key not in whole.samples or whole.samples[key].status != "ok"}
+            if known is not None and known.status == sample.status and _twice(known, sample):
+                pair = origin[key], path
+                left_out[pair] = left_out.get(pair, 0) + 1
+            alike = known is None or run.found_in[key[0]].comparable(whole.found_in[key[0]])
+            wins = known is None or _wins(sample, known)
+            winner, other = (sample, known) if known is None or wins else (known, sample)
+            whole.samples[key] = winner if other is None or not alike else _united(winner, other)
+            if wins:
+                whole.found_in[key[0]] = run.found_in[key[0]]
+                origin[key] = path
+    whole.again = {key for run in runs.values() for key in run.again if _still_asked(key, run, whole)}
     if not any(run.shares for run in runs.values()) or not all(run.shares for run in runs.values()):
         whole.shares = set()
     return whole, [
@@ -131,6 +132,44 @@ def _merge(runs: dict[Path, Run]) -> tuple[Run, list[str]]:
 def _same(one: Sample, other: Sample) -> bool:
     """Say whether two samples found the same: all that a counting can differ in is when it was made."""
     return one.values == other.values and one.status == other.status and (one.round is None or one.error == other.error)
+
+
+def _twice(one: Sample, other: Sample) -> bool:
+    """Say whether nothing tells which of two samples goes on from the other, and they differ."""
+    if _same(one, other) or one.attempt != other.attempt or one.values.keys() != other.values.keys():
+        return False
+    return one.status == "ok" or one.started_at == other.started_at
+
+
+def _wins(sample: Sample, known: Sample) -> bool:
+    """Say whether a sample takes the place of what is known of its round.
+
+    One that went well wins over a failure; then the one that measured more, or in which another attempt was made; of
+    failures, and where each measured something that the other lacks, the later.
+    """
+    if (sample.status == "ok") != (known.status == "ok"):
+        return sample.status == "ok"
+    later = (sample.started_at, sample.attempt) > (known.started_at, known.attempt)
+    if sample.status != "ok":
+        return later
+    more, fewer = sample.values.keys() - known.values.keys(), known.values.keys() - sample.values.keys()
+    if more or fewer:
+        return later if more and fewer else bool(more)
+    return sample.attempt > known.attempt
+
+
+def _united(winner: Sample, other: Sample) -> Sample:
+    """Add to a round that went well what only the other sample of it measured."""
+    if other.status != "ok" or winner.status != "ok" or other.values.keys() <= winner.values.keys():
+        return winner
+    timed = winner if "latency" in winner.values else other
+    return winner.model_copy(update={"values": other.values | winner.values, "side_by_side": timed.side_by_side})
+
+
+def _still_asked(key: tuple[str, int | None], run: Run, whole: Run) -> bool:
+    """Say whether a failed round that `run` was asked to measure again was not measured since, by any run."""
+    own, kept = run.samples.get(key), whole.samples.get(key)
+    return own is None or kept is None or (kept.status != "ok" and kept.started_at == own.started_at)
 
 
 def _missing(run: Run) -> tuple[str, ...]:

@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvt_bench.errors import FileError, RequestError
+from hvt_bench.errors import FileError, RequestError, WorkerCrashedError, WorkerTimeoutError
 from hvt_bench.journal import read_journal
 from hvt_bench.merge import merge
 from hvt_bench.output import journal_of
-from hvt_bench.run import Started
+from hvt_bench.run import Started, run_sweep
 from hvt_bench.sweep import Sweep
 from hvt_bench.table import read_table
 from tests.conftest import ENVIRONMENT, fake_measure
-from tests.test_run import go, make_sweep, stable, visits_of
+from tests.test_run import ScriptedExecutor, go, make_sweep, stable, visits_of
 
 DEPTHS = range(1, 8)
 
@@ -106,6 +106,60 @@ def test_a_round_that_two_have_and_that_differs_is_said_and_the_first_stays(path
     merged = merge(path, [one, other])
     assert merged.conflicts == (f"14 rounds of {other} are in {one} too, and differ: those of {one} were kept",)
     assert stable(path) == stable(one)
+
+
+def only(*metrics, moment="12:00:00", extra=0.0):
+    """Measure just these metrics, at a moment."""
+
+    def measure(visit):
+        sample = fake_measure(visit)
+        values = {name: found for name, found in sample.values.items() if name in metrics}
+        if "memory" in values:
+            values["memory"] = values["memory"] | {"peak_memory_mib": 30.0 + extra}
+        return sample.model_copy(update={"values": values, "started_at": f"2026-01-31T{moment}Z"})
+
+    return measure
+
+
+def test_a_metric_that_a_share_measured_later_comes_in(path):
+    one = shared(path, 1, 1, metrics=("memory",), measure=only("memory"))
+    merge(path, [one])
+    both = ("memory", "latency")
+    shared(path, 1, 1, metrics=both, measure=only(*both, moment="13:00:00", extra=5.0))
+    for _ in range(2):
+        merged = merge(path, [one])
+        assert merged.conflicts == ()
+        assert [row["latency_ms"] for row in merged.rows] == [row["latency_ms"] for row in read_table(one)]
+        assert None not in [row["latency_ms"] for row in merged.rows]
+        assert {row["peak_memory_mib"] for row in merged.rows} == {35.0}
+
+
+def test_what_two_files_measured_of_one_round_is_united(path):
+    files = [path.with_name(f"{metric}.csv") for metric in ("memory", "latency")]
+    for file in files:
+        go(make_sweep(DEPTHS, metrics=(file.stem,)), file, only(file.stem))
+    for order in (files, files[::-1]):
+        merged = merge(out := path.with_name(f"{order[0].stem}-first.csv"), order)
+        assert merged.conflicts == ()
+        assert all(row["latency_ms"] and row["peak_memory_mib"] and row["rounds"] == 2 for row in read_table(out))
+
+
+def test_of_two_failures_the_later_stays_and_is_not_asked_for_again(path, monkeypatch):
+    one, sweep = path.with_name("share.csv"), make_sweep((2,), rounds=1)
+    moments = iter(f"2026-01-31T12:00:{second:02}Z" for second in range(60))
+    monkeypatch.setattr("hvt_bench.visits.utc_text", lambda _: next(moments))
+    go(sweep, one, executor=ScriptedExecutor({(2, 0): WorkerCrashedError("gone")}))
+    events = run_sweep(sweep, ScriptedExecutor({}), one, describe=lambda _: ENVIRONMENT, retry=("crashed",))
+    next(events)
+    events.close()  # asked for, and not come to
+    merge(path, [one])
+    assert len(read_journal(journal_of(path)).again) == 1
+    go(sweep, one, executor=ScriptedExecutor({(2, 0): WorkerTimeoutError("long")}))  # goes on with what was asked for
+    for order in ([one], [path, one]):
+        merged = merge(path, order)
+        assert [(row["status"], row["error"]) for row in merged.rows] == [("timeout", "long")]
+        assert merged.conflicts == ()
+        assert read_journal(journal_of(path)).again == set()
 
 
 def test_what_is_of_another_sweep_machine_or_version_is_refused(path):
