@@ -12,10 +12,10 @@ from pathlib import Path
 from hvt_bench.errors import FileError
 
 
-def try_writing(path: Path, otherwise: str = "give --out another path") -> None:
+def try_writing(path: Path, otherwise: str = "give --out another path", if_full: str | None = None) -> None:
     """Open `path`, or a file beside it, for writing, and leave nothing behind.
 
-    Raises FileError where that cannot be done, with `otherwise` as the next move.
+    Raises FileError where that cannot be done, with `otherwise` as the next move, or `if_full` where the disk is full.
     """
     if path.is_dir():
         raise FileError(f"{path}: is a directory; give --out a file name in it")
@@ -30,6 +30,8 @@ def try_writing(path: Path, otherwise: str = "give --out another path") -> None:
             trial.flush()
     except OSError as error:
         where = f" in {above}" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        if if_full is not None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            otherwise = if_full
         raise FileError(f"{path}: cannot be written: {(error.strerror or '').lower()}{where}; {otherwise}") from None
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hvt_bench.costs import Costs
+from hvt_bench.environment import Environment
 from hvt_bench.errors import CountError, UnsupportedError, plural
-from hvt_bench.journal import read_journal
 from hvt_bench.known import Run
 from hvt_bench.metrics.estimate import estimate
-from hvt_bench.output import journal_of
+from hvt_bench.output import look
 from hvt_bench.plan import plan_visits, to_retry
 from hvt_bench.point import Point
 from hvt_bench.sweep import Cell, Sweep
@@ -20,11 +20,20 @@ from hvt_bench.sweep import Cell, Sweep
 ESTIMATED = 3  # points with the most MACs of a pass, and as many with the most weights: one takes a fifth of a second
 
 
-def describe(sweep: Sweep, path: Path, retry: Sequence[str] = (), places: int = 1) -> str:
-    """Say what a start of the sweep would do that writes to `path`, by what is found there. Raises FileError."""
-    run = read_journal(journal_of(path))
-    if run is None or run.sweep != sweep.name:
-        run = Run(sweep.name, "", {})
+def describe(
+    sweep: Sweep,
+    path: Path,
+    environments: Callable[[], dict[str, Environment]],
+    retry: Sequence[str] = (),
+    places: int = 1,
+    fresh: bool = False,
+) -> str:
+    """Say what a start of the sweep would do that writes to `path`, by what is found there. Raises FileError.
+
+    `environments` describes the devices of the sweep, and is called where that tells whether the start goes on.
+    """
+    earlier, reason = look(path, sweep.name, environments, fresh)
+    run = earlier or Run(sweep.name, "", {})
     run.again |= to_retry(sweep, run, retry)
     to_count, visits = plan_visits(sweep, run, 0, None)
     todo = {visit.point.point_id for visit in visits} | {point.point_id for point in to_count}
@@ -36,6 +45,7 @@ def describe(sweep: Sweep, path: Path, retry: Sequence[str] = (), places: int = 
     number, merged = len(sweep.points), plural(sweep.duplicates, "duplicate")
     return "\n".join(
         [
+            *([f"moves aside what stands at {path}, and begins anew: {reason}"] if reason else []),
             *_per_axis(sweep),
             *(f"invalid: {cell.model}: {cell.reason}" for cell in sweep.invalid),
             f"{plural(number, 'point')} ({merged} merged, {len(sweep.invalid)} invalid); {number - len(todo):,} of "
@@ -67,9 +77,13 @@ def _macs(sweep: Sweep, run: Run) -> list[str]:
         return []
     most, largest = max(known, key=lambda pair: pair[0])
     unknown = len(sweep.points) - len(known)
-    total = f"{sum(macs for macs, _ in known) / 1e9:,.2f} G in all points, an image each"
+    total = f"{_short(sum(macs for macs, _ in known))} in all points, an image each"
     beside = f", {unknown} outside ones not counted yet" if unknown else ""
-    return [f"macs    {total}{beside}; the most {most / 1e9:,.2f} G: {_name(largest)}"]
+    return [f"macs    {total}{beside}; the most {_short(most)}: {_name(largest)}"]
+
+
+def _short(macs: int) -> str:
+    return f"{macs / 1e9:,.2f} G" if macs >= 1e8 else f"{macs / 1e6:,.2f} M"
 
 
 def _memory(sweep: Sweep) -> list[str]:

@@ -21,6 +21,7 @@ from hvt_bench.table import read_table, write_table
 JOURNAL = ".journal.jsonl"
 CHECKPOINTS = ".checkpoints"
 WRITE_EVERY_S = 5.0
+GOES_ON = "all that was finished before is in its journal, so make room, and the same command goes on from there"
 
 
 def journal_of(path: Path) -> Path:
@@ -45,8 +46,9 @@ def checkpoints_of(path: Path) -> Path:
 
 def check_writable(path: Path) -> None:
     """Raise FileError if no file can be written at `path` or beside it; leaves nothing behind."""
+    known = journal_of(path).exists()  # another path would begin anew
     for file in (path, journal_of(path), log_of(path)):
-        try_writing(file)
+        try_writing(file, if_full=GOES_ON if known else None)
 
 
 def make_way(
@@ -70,13 +72,26 @@ def make_way(
         return (
             None,
             _move_aside([path, jobs, states], name, utc_now()),
-            f"{journal_path.name}, which would be gone on with, is missing",
+            _lost(path),
         )
     reason = _reason_to_part(earlier, sweep, environments, fresh)
     if not reason:
         return earlier, (), ""
     files = [path, journal_path, log_of(path), jobs, states]
     return None, _move_aside(files, earlier.sweep, earlier.started_at), reason
+
+
+def look(path: Path, sweep: str, describe: Callable[[], dict[str, Environment]], fresh: bool) -> tuple[Run | None, str]:
+    """Return what `make_way` would, and move nothing; environments are described only where that decides."""
+    earlier = read_journal(journal_of(path))
+    if earlier is None:
+        return None, _lost(path) if path.exists() or slurm_of(path).exists() else ""
+    reason = _reason_to_part(earlier, sweep, {}, fresh) or _reason_to_part(earlier, sweep, describe(), fresh)
+    return (None, reason) if reason else (earlier, "")
+
+
+def _lost(path: Path) -> str:
+    return f"{journal_of(path).name}, which would be gone on with, is missing"
 
 
 def _reason_to_part(earlier: Run, sweep: str, environments: dict[str, Environment], fresh: bool) -> str:

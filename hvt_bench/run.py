@@ -79,10 +79,7 @@ def run_sweep(
     path = Path(path)
     journal_path = journal_of(path)
     check_writable(path)
-    if away is None:
-        environments = _describe(sweep, executor, describe)
-    else:
-        environments = {point.device: Environment.elsewhere() for point in sweep.points}
+    environments = environments_of(sweep, executor if away is None else None, describe)
     notes: deque[str] = deque()
     with in_turn(path):
         with held(journal_path):
@@ -173,8 +170,15 @@ def _told(notes: deque[str]) -> Iterator[Noted]:
 # --- before the first point -----------------------------------------------------------------------------------------
 
 
-def _describe(sweep: Sweep, executor: Executor, describe: Callable[[str], Environment]) -> dict[str, Environment]:
-    """Describe each device in a worker, so that CUDA starts there and not here; of GPUs at will, each one."""
+def environments_of(
+    sweep: Sweep, executor: Executor | None, describe: Callable[[str], Environment] = Environment.measure
+) -> dict[str, Environment]:
+    """Describe each device in a worker, so that CUDA starts there and not here; of GPUs at will, each one.
+
+    Without an executor they are elsewhere, on a cluster.
+    """
+    if executor is None:
+        return {point.device: Environment.elsewhere() for point in sweep.points}
     named = sum(bool(place.name) for place in executor.places)
     devices = sorted({point.device for point in sweep.points})
     asked = [device for device in devices for _ in range(max(1, named) if device == ANY_GPU else 1)]

@@ -193,13 +193,23 @@ def test_dry_run_prints_the_plan_and_writes_nothing(run, small):
         f"invalid: tiny: {INVALID}\n"
         "2 points (0 duplicates merged, 1 invalid); 0 of 2 done, 2 to go in 4 rounds; "
         "measures complexity, memory, latency\n"
-        "macs    0.00 G in all points, an image each; the most 0.00 G: tiny batch_size=1\n"
+        "macs    4.61 M in all points, an image each; the most 2.66 M: tiny batch_size=1\n"
         "memory  1 MiB estimated for the point that takes the most: tiny batch_size=1\n"
         "time    at least 10 s of passes that the protocol asks for; nothing is measured yet that says what "
         "starting a process for each, building and loading add\n",
         "",
     )
     assert os.listdir() == ["small.yaml"]
+
+
+def test_dry_run_tells_what_the_same_start_would_do(run, small):
+    run("sweep", "small.yaml", "--executor", "inline")
+    plan = "sweep", "small.yaml", "--executor", "inline", "--dry-run"
+    _, out, _ = run(*plan, "--fresh")
+    assert out.startswith("moves aside what stands at reports/run.csv, and begins anew: --fresh\n")
+    assert "0 of 2 done, 2 to go in 4 rounds" in out
+    sentence = "error: --dry-run prints a plan for people and has no events; leave out --json\n"
+    assert run(*plan, "--json") == (2, "", sentence)
 
 
 def test_fresh_keeps_the_earlier_run(run, small):

@@ -601,6 +601,29 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_runs(path, m
     assert os.listdir(path.parent) == []
 
 
+@pytest.mark.parametrize(
+    ("begun", "next_move"),
+    [
+        (False, "give --out another path"),
+        (
+            True,
+            "all that was finished before is in its journal, so make room, and the same command goes on from there",
+        ),
+    ],
+)
+def test_a_disk_still_full_is_no_reason_to_begin_anew(path, monkeypatch, begun, next_move):
+    if begun:
+        go(make_sweep(), path)
+
+    def refuse(**_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(FileError) as refused:
+        go(make_sweep(), path)
+    assert str(refused.value) == f"{path}: cannot be written: no space left on device; {next_move}"
+
+
 def test_what_a_kill_left_half_written_is_removed(path):
     go(make_sweep(), path)
     torn = path.with_name(f".{path.name}.4711.tmp")

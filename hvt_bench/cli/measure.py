@@ -87,7 +87,7 @@ def sweep(
     from hvt_bench.executors import make_executor
     from hvt_bench.measure import USABLE_SHARE, usable_memory_mib
     from hvt_bench.places import gpus_of, started_by_torchrun, trained_together
-    from hvt_bench.run import run_sweep
+    from hvt_bench.run import environments_of, run_sweep
     from hvt_bench.sweep import load_sweep
 
     rank, together = started_by_torchrun()
@@ -99,6 +99,8 @@ def sweep(
         raise RequestError(f"--out {out}: the table is a CSV; give it a name that ends in .csv")
     if quiet and as_json:
         raise RequestError("--quiet and --json contradict each other; give one of them")
+    if dry_run and as_json:
+        raise RequestError("--dry-run prints a plan for people and has no events; leave out --json")
     on_cluster = executor == "slurm"
     _check_side_by_side(executor, device, devices, jobs)
     if gpus_per_point is not None and devices is None:
@@ -126,7 +128,8 @@ def sweep(
     if dry_run:
         from hvt_bench.forecast import describe as describe_plan
 
-        typer.echo(describe_plan(plan, out, _statuses(retry), len(workers.places)))
+        here = partial(environments_of, plan, None if on_cluster else workers)
+        typer.echo(describe_plan(plan, out, here, _statuses(retry), len(workers.places), fresh))
         return
     if executor == "inline" and memory_limit is not None:
         raise RequestError("--memory-limit needs --executor process: it limits a process of its own")
