@@ -1021,6 +1021,24 @@ def test_a_killed_sweep_goes_on(tmp_path, how):
     assert [row["rounds"] for row in read_table(tmp_path / "reports" / "run.csv")] == [2, 2, None]
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_after_the_last_round_changes_no_exit_code(run, small, monkeypatch, how):
+    import hvt_bench.progress as progress
+
+    show, before = progress.Progress.show, signal.getsignal(how)
+
+    def show_late(self, event):
+        show(self, event)
+        if isinstance(event, progress.Finished):
+            signal.raise_signal(how)
+
+    monkeypatch.setattr(progress.Progress, "show", show_late)
+    code, out, err = run("sweep", "small.yaml", "--executor", "inline")
+    assert (code, err) == (0, "")
+    assert out.endswith("wrote reports/run.csv: 3 rows, 2 ok, 1 invalid\n")
+    assert signal.getsignal(how) is before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_stopped_says_so(tmp_path, how):

@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exit 0 if all is well, 1 if something failed, 2 if the request was wrong."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a console of an old code page has no ❌
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with answering(signal.SIGINT, end_at_once), answering(signal.SIGTERM, end_at_once):
             app(arguments)
@@ -54,6 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `hvt-bench list columns | head`
         sys.stderr.close()
         sys.exit(1)
+    finally:
+        if arguments is not None:  # whoever called goes on, and a finished sweep heeds no signal
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _print_version(wanted: bool) -> None:

@@ -75,6 +75,12 @@ def answering_sigterm() -> Iterator[list[int]]:
             signal.signal(signal.SIGTERM, before)
 
 
+def ignore_stops() -> None:
+    """Let nothing stop the program any more: it has little to say yet, and its exit code is that of what it did."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def end_at_once(number: int = signal.SIGINT, *_: object) -> None:
     """Answer Ctrl-C and SIGTERM so: an import that they interrupted would say so at length, or not end."""
     os.write(2, b"stopped\n")

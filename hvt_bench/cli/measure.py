@@ -20,7 +20,15 @@ from hvt_bench.cli.cluster import (
     read_slurm,
     share_path,
 )
-from hvt_bench.cli.common import STOPPED, TERMINATED, Executed, answering_ctrl_c, answering_sigterm, end_at_once
+from hvt_bench.cli.common import (
+    STOPPED,
+    TERMINATED,
+    Executed,
+    answering_ctrl_c,
+    answering_sigterm,
+    end_at_once,
+    ignore_stops,
+)
 from hvt_bench.errors import RequestError, plural
 
 if TYPE_CHECKING:
@@ -210,10 +218,14 @@ def _follow(
     events: Generator[Event, None, None],
     going_on: Callable[[], str | None],
 ) -> tuple[Row, ...]:
+    from hvt_bench.events import Finished
+
     terminated: list[int] = []
     try:
         with answering_sigterm() as terminated, answering_ctrl_c(signal.default_int_handler), watcher:
             for event in events:
+                if isinstance(event, Finished):
+                    ignore_stops()
                 watcher.show(event)
         if rest := going_on():  # the first failure ended the sweep
             typer.echo(rest, err=True)
@@ -222,8 +234,7 @@ def _follow(
             signal.signal(number, end_at_once)  # what is being written then is torn, and mended at the next start
         rest = going_on()
         events.close()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
+        ignore_stops()
         done = f"what was finished is in {out}" if out.exists() else "nothing was finished yet"
         typer.echo(f"stopped; {done}. The same command goes on from there.", err=True)
         if rest:
