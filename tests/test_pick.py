@@ -185,6 +185,16 @@ def test_of_several_centres_it_is_that_with_the_same_values_of_the_grid():
     assert base.of(point("x", img_size=160)) is None
 
 
+def test_of_centres_trained_in_several_ways_it_is_that_trained_as_the_row_was_or_else_the_first():
+    rows = [point(data, **DEIT, data=data, recipe="small") for data in ("digits", "cifar10")]
+    base = Baseline([*rows, point("again", **DEIT, data="digits", recipe="deit")], "deit_small")
+    assert base.of(point("x", data="cifar10", recipe="small")) is rows[1]
+    assert base.of(point("x", data="digits", recipe="small")) is rows[0]
+    assert base.of(point("x", data="mnist", recipe="small")) is rows[0]
+    with pytest.raises(RequestError, match="the rows cifar10 and again are both its centre"):
+        Baseline([rows[1], Row({**rows[1], "point_id": "again"})], "deit_small").of(rows[0])
+
+
 def test_two_centres_all_the_same_are_refused():
     rows = [point("first", **DEIT), point("second", **DEIT)]
     with pytest.raises(RequestError) as caught:

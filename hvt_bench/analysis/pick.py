@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hvt_bench.analysis.series import MACHINE, NETWORK, measured_by
+from hvt_bench.analysis.trained import TRAINED, trained_alike
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row, Value
@@ -161,8 +162,8 @@ class Baseline:
     def of(self, row: Row) -> Row | None:
         """Return the row that `row` is held against; None where none was measured alike.
 
-        Where a grid has several centres, that with the same values of the grid. Raises RequestError where there are
-        several all the same.
+        Where a grid has several centres, that with the same values of the grid; where it was trained in several ways,
+        that trained as the row was, or else the first. Raises RequestError where there are several all the same.
         """
         if self._point is not None:
             return self._point
@@ -170,6 +171,9 @@ class Baseline:
         if len(found) > 1:
             apart = [name for name in NETWORK if len({centre[name] for centre in found}) > 1]
             found = [centre for centre in found if all(centre[name] == row[name] for name in apart)]
+        trainings = {tuple(centre[name] for name in TRAINED) for centre in found}
+        alike = [centre for centre in found if trained_alike(centre, row)]
+        found = alike or (found[:1] if len(trainings) == len(found) else found)
         if len(found) > 1:
             raise RequestError(
                 f"--baseline {self.name}: the rows {found[0]['point_id']} and {found[1]['point_id']} are both its "
