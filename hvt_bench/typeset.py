@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from hvt_bench.analysis.beside import beside, has_beside, missing
 from hvt_bench.analysis.pick import Baseline
-from hvt_bench.analysis.trained import ACCURACIES, SPREADS, varying_training
+from hvt_bench.analysis.trained import ACCURACIES, SPREADS, ended_badly, ended_well, varying_training
 from hvt_bench.errors import RequestError, unknown
 from hvt_bench.row import COLUMNS, Row, Value, csv_text
 
@@ -96,7 +96,8 @@ def lay_out(rows: Sequence[Row], columns: Iterable[str], baseline: Baseline | No
         else:
             texts = _texts(name, values)
         comparable = name not in ACCURACIES or not varying_training(rows)
-        laid.append(Laid(name, "", right, texts, _best(name, values) if comparable else frozenset()))
+        fit = [row[name] if name not in ACCURACIES or ended_well(row) else None for row in rows]
+        laid.append(Laid(name, "", right, texts, _best(name, fit) if comparable else frozenset()))
         if baseline is not None and against is not None and has_beside(name):
             form = "+.2f" if name in ACCURACIES else ".2f"
             texts = tuple("" if found is None else f"{found:{form}}" for found in beside(name, rows, against))
@@ -111,6 +112,13 @@ def _varies(rows: Sequence[Row], name: str) -> bool:
 def missing_ratios(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline) -> list[str]:
     """Say how many values of a table of `columns`, or of those that vary, have nothing beside them, and why."""
     return missing(rows, columns or varying(rows), baseline)
+
+
+def not_whole(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+    """Say which rows of a table of `columns`, or of those that vary, have an accuracy that is not held against any."""
+    shown = [name for name in columns or varying(rows) if name in ACCURACIES]
+    lost = ended_badly(rows) if shown else ""
+    return [f"{lost}: {' and '.join(shown)} of the others alone, so never the best nor compared"] if lost else []
 
 
 def _best(name: str, values: Sequence[Value]) -> frozenset[int]:

@@ -22,7 +22,7 @@ from hvt_bench.plots.scatter import MOST_HUES
 from hvt_bench.plots.speedup import draw_speedup, lacks_speedup
 from hvt_bench.plots.style import WIDTHS_IN, journal_style
 from hvt_bench.plots.tokens import draw_tokens, lacks_tokens, staircases
-from hvt_bench.plots.tradeoff import draw_tradeoff
+from hvt_bench.plots.tradeoff import draw_tradeoff, lacks_tradeoff
 from hvt_bench.row import Row
 from hvt_bench.table import read_table
 from tests.test_plots import footer, legend, markers
@@ -233,6 +233,21 @@ def test_tradeoff_of_top1_has_bars_and_a_front_for_each_training(figure):
     said = footer(figure)
     assert "Bars: one standard deviation of top-1 between 2 seeds each way" in said
     assert "A panel for each data set and recipe: others do not compare" in said
+
+
+def test_a_network_of_which_a_training_ended_badly_is_on_no_front_and_named(figure):
+    lost = trained(Row({**SHALLOW, "model": "lost"}), 99.0, 98.0, status="error")
+    rows = [lost, trained(HVT, 84.0, 85.0, 86.0), trained(DEIT, 88.0)]
+    draw_accuracy(rows, figure, Asked(metrics=("macs",)))
+    draw_tradeoff(rows, other := Figure((7, 5), layout="constrained"), Asked(metrics=("macs", "top1")))
+    for drawn in (figure, other):
+        assert fronts_of(drawn.axes[0]) == [{85.0, 88.0}]
+        assert 98.5 not in {y for _, y in markers(drawn.axes[0])}
+        assert "Not drawn: 1 row (lost) of which not every training ended well" in footer(drawn)
+        assert "between 3 seeds each way" in footer(drawn)
+    why = "1 row (lost) of which not every training ended well"
+    assert lacks_accuracy([lost]) == f"no top-1 but of {why}"
+    assert lacks_tradeoff([lost], Asked(metrics=("macs", "top1"))) == f"no macs and top1 but of {why}"
 
 
 def test_scaling_of_top1_has_a_band_between_seeds(figure):

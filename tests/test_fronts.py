@@ -21,6 +21,11 @@ def test_accuracies_on_other_data_or_by_another_recipe_have_fronts_of_their_own(
     assert "data" in fronts(rows, ())[0].heads
 
 
+def test_a_network_of_which_a_training_ended_badly_is_on_no_front():
+    rows = [trained("a", 2, 80.0), trained("b", 3, 90.0), {**trained("lost", 1, 99.0), "status": "error"}]
+    assert [[line[0] for line in front.lines] for front in fronts(rows, ())] == [["a", "b"]] * 2
+
+
 def test_without_accuracy_params_are_what_is_bought():
     rows = [row(macs=macs, params=macs, model=str(macs), latency_ms=None) for macs in (1, 2)]
     assert [(front.cost, front.gain) for front in fronts(rows, ())] == [("macs", "params")]

@@ -8,7 +8,7 @@ import pytest
 from hvt_bench.analysis.pick import Baseline, in_order, keep, parse_condition
 from hvt_bench.errors import RequestError
 from hvt_bench.row import COLUMNS, Row
-from hvt_bench.typeset import FORMS, missing_ratios, typeset, varying
+from hvt_bench.typeset import FORMS, missing_ratios, not_whole, typeset, varying
 from tests.rows import row
 
 ROWS = [
@@ -212,6 +212,20 @@ def test_top1_has_its_spread_behind_it_and_differs_from_the_baseline_by_points()
     assert missing_ratios(TRAINED, ["macs", "top1"], Baseline(TRAINED, "vit")) == [
         "1 difference of top1 missing: vit was trained on other data or by another recipe"
     ]
+
+
+def test_an_accuracy_of_some_of_the_trainings_is_neither_the_best_nor_compared():
+    rows = [Row({**VIT, "model": "lost", "top1": 90.0, "status": "error"}), *TRAINED[:2]]
+    columns = ["model", "top1"]
+    assert typeset(rows, "markdown", columns, Baseline(rows, "vit")).splitlines()[2:4] == [
+        "| lost  |   90.00 ± 0.41   |            |",
+        "| hvt   | **84.46 ± 0.29** |      +1.70 |",
+    ]
+    said = (
+        "1 row (lost) of which not every training ended well: top1 of the others alone, so never the best nor compared"
+    )
+    assert not_whole(rows, columns) == [said]
+    assert not_whole(rows, ["model", "macs"]) == not_whole(rows[1:], columns) == []
 
 
 def test_a_spread_with_a_column_of_its_own_is_not_repeated():

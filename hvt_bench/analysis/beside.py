@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hvt_bench.analysis.pick import Baseline, ratio
-from hvt_bench.analysis.trained import ACCURACIES, trained_alike
+from hvt_bench.analysis.trained import ACCURACIES, ended_well, trained_alike
 from hvt_bench.errors import plural
 from hvt_bench.row import COLUMNS, Row
 
@@ -28,6 +28,7 @@ def _ratio(name: str, row: Row, base: Row) -> float | None:
 def _difference(name: str, row: Row, base: Row) -> float | None:
     ours, theirs = row[name], base[name]
     known = isinstance(ours, int | float) and isinstance(theirs, int | float) and trained_alike(row, base)
+    known = known and ended_well(row) and ended_well(base)
     return float(str(ours)) - float(str(theirs)) if known else None
 
 

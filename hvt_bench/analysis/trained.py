@@ -18,6 +18,8 @@ ACCURACIES = ("top1", "top5")
 SPREADS = {"top1": "top1_spread"}
 """Standard deviation between seeds, in points of a percent, where it is in the rows."""
 
+_MOST_NAMED = 3  # models, in a sentence
+
 MIN_SEEDS = 4
 """On either side: a standard deviation from three is off by a factor of two or more in one case of four."""
 
@@ -41,6 +43,22 @@ def seeds_of(row: Row) -> tuple[float, ...]:
     """Return the top-1 of each seed, in percent; none where there is none."""
     found = row["top1_rounds"]
     return tuple(map(float, found)) if isinstance(found, tuple) else ()
+
+
+def ended_well(row: Row) -> bool:
+    """Say whether all trainings of a row did; else its accuracy is the mean of the others, and beats nothing."""
+    return row["status"] == "ok" or all(row[name] is None for name in ACCURACIES)
+
+
+def ended_badly(rows: Iterable[Row]) -> str:
+    """Count and name the rows of which not every training ended well; empty without any."""
+    models = [str(row["model"]) for row in rows if not ended_well(row)]
+    if not models:
+        return ""
+    named = list(dict.fromkeys(models))
+    more = ", ..." if len(named) > _MOST_NAMED else ""
+    told = ", ".join(named[:_MOST_NAMED]) + more
+    return f"{plural(len(models), 'row')} ({told}) of which not every training ended well"
 
 
 def trained_alike(one: Row, other: Row) -> bool:

@@ -153,7 +153,7 @@ def table(
     with imported_for_good():
         from hvt_bench.analysis.pick import Baseline, in_order, keep, parse_condition
         from hvt_bench.table import read_table
-        from hvt_bench.typeset import missing_ratios, typeset
+        from hvt_bench.typeset import missing_ratios, not_whole, typeset
 
     conditions = [parse_condition(text) for text in where or []]
     rows = read_table(csv)
@@ -162,6 +162,8 @@ def table(
     typer.echo(typeset(kept, form, _names(columns), base))
     if not kept:
         typer.echo(f"no row of {plural(len(rows), 'row')} is left", err=True)
+    for line in not_whole(kept, _names(columns)):
+        typer.echo(line, err=True)
     alone = sum(base.of(row) is None for row in kept) if base else 0
     if alone:
         typer.echo(f"{plural(alone, 'row')} without ratios: no {baseline} was measured alike", err=True)

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter
 from hvt_bench.analysis.front import front, sought
 from hvt_bench.analysis.series import having
 from hvt_bench.analysis.top1 import IMAGENET, Top1, not_found, top1_of
+from hvt_bench.analysis.trained import ended_badly, ended_well
 from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
@@ -75,13 +76,16 @@ def lacks_accuracy(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
     """Say why there is no accuracy to draw; empty where there is."""
     if not _metrics(rows, asked):
         return "no row has macs"
-    if any(row["macs"] is not None and top1_of(row, asked.accuracy) for row in rows):
+    if _known(rows, asked):
         return ""
+    if lost := ended_badly(rows):
+        return f"no top-1 but of {lost}"
     return "no top-1 was measured, none is printed of these networks, and no --accuracy FILE gives one"
 
 
 def _known(rows: Sequence[Row], asked: Asked) -> list[tuple[Row, Top1]]:
-    return [(row, top1) for row in having(rows, "macs") for top1 in top1_of(row, asked.accuracy)]
+    whole = [row for row in having(rows, "macs") if ended_well(row)]
+    return [(row, top1) for row in whole for top1 in top1_of(row, asked.accuracy)]
 
 
 def _metrics(rows: Sequence[Row], asked: Asked) -> list[str]:
@@ -151,7 +155,7 @@ def _notes(rows: Sequence[Row], known: Sequence[tuple[Row, Top1]], points: pd.Da
     systems = list(dict.fromkeys(found.system for _, found in known if found.system))
     if "measured" in sources:
         yield "filled: measured here"
-        yield from bars_note(rows)
+        yield from bars_note([row for row in rows if ended_well(row)])
     if "own" in sources:
         yield "own: yours, by --accuracy" + (f"; of 1,000 classes, so taken to be on {IMAGENET}" * _beside(known))
     if systems:
@@ -161,9 +165,12 @@ def _notes(rows: Sequence[Row], known: Sequence[tuple[Row, Top1]], points: pd.Da
         yield "a panel for each data set: numbers on different ones do not compare"
     yield "dashed: a front for each marker, where no other of it has higher top-1 and costs less"
     drawn = {id(row) for row, _ in known}
-    missing = [row for row in rows if row["status"] != "invalid" and id(row) not in drawn]
+    if lost := ended_badly(rows):
+        yield f"not drawn: {lost}"
+    others = [row for row in rows if ended_well(row)]
+    missing = [row for row in others if row["status"] != "invalid" and id(row) not in drawn]
     if missing:
-        models = len({row["model"] for row in rows} - {row["model"] for row, _ in known})
+        models = len({row["model"] for row in others} - {row["model"] for row, _ in known})
         whole = f", all of {plural(models, 'model')} among them" if models else ""
         yield f"{plural(len(missing), 'row')} without a top-1 or MACs not drawn{whole}"
     strange = not_found(rows, asked.accuracy) if asked.accuracy else []

@@ -10,7 +10,7 @@ from matplotlib.ticker import EngFormatter
 
 from hvt_bench.analysis.front import sought
 from hvt_bench.analysis.series import absent, left_out
-from hvt_bench.analysis.trained import ACCURACIES, TRAINED, varying_training
+from hvt_bench.analysis.trained import ACCURACIES, TRAINED, ended_badly, ended_well, varying_training
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
 from hvt_bench.plots.bars import bars_note, draw_bars, spread
@@ -29,8 +29,9 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     """
     x, y = asked.pair
     usual = not asked.metrics
-    drawn, zeros = above_zero(rows, _rated_place) if usual else (rows, [])
+    drawn, zeros = above_zero(rows, _rated_place) if usual else (_fit(rows, x, y), [])
     apart = TRAINED if {x, y} & {*ACCURACIES} else ()
+    lost = ended_badly(rows) if apart else ""
     points = collect(drawn, asked, lambda row: (_cost(row, x, usual), style.shown(row, y)), apart)
     points, beyond = on_a_page(figure, points)
     points = points.assign(spread=[spread(drawn[place], y) for place in points.index.to_list()])
@@ -52,10 +53,11 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
         *(style.pass_macs_note(rows) if usual else []),
         *([f"{COLUMNS[y].label} of one batch"] if y == "latency_ms" else []),
         *(["thin lines: equal MACs per second"] if rated else []),
-        *(bars_note(rows) if points["spread"].notna().any() else []),
+        *(bars_note(drawn) if points["spread"].notna().any() else []),
         *(["a panel for each data set and recipe: others do not compare"] if apart and varying_training(rows) else []),
         front_note(sought(x), sought(y), COLUMNS[x].label, COLUMNS[y].label),
         *left_out(rows, x, y),
+        *([f"not drawn: {lost}"] if lost else []),
         *zeros,
         *beyond,
     ]
@@ -66,9 +68,16 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
 def lacks_tradeoff(rows: Sequence[Row], asked: Asked = NOTHING) -> str:
     """Say why `rows` have no trade-off to draw; empty where they have."""
     missing = absent(rows, *asked.pair)
+    if not missing and absent(_fit(rows, *asked.pair), *asked.pair):
+        return f"no {' and '.join(asked.pair)} but of {ended_badly(rows)}"
     if missing or asked.metrics or above_zero(rows, _rated_place)[0]:
         return missing
     return "no row has both MACs and latency_ms above 0"
+
+
+def _fit(rows: Sequence[Row], x: str, y: str) -> Sequence[Row]:
+    """Leave out, where one of the columns is an accuracy, the rows of which a training ended badly."""
+    return [row for row in rows if ended_well(row)] if {x, y} & {*ACCURACIES} else rows
 
 
 def _set_scales(panel: Panel, points: pd.DataFrame, x: str, y: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hvt_bench.analysis.front import front
 from hvt_bench.analysis.series import MACHINE, having, measured_by
-from hvt_bench.analysis.trained import ACCURACIES, TRAINED, varying_training
+from hvt_bench.analysis.trained import ACCURACIES, TRAINED, ended_well, varying_training
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import COLUMNS, Row
 from hvt_bench.typeset import lay_out, shown_unit
@@ -34,14 +34,15 @@ def fronts(rows: Sequence[Row], told: Sequence[str]) -> list[Front]:
     """Return the front of each cost and each way of measuring, cheapest first; `told` are fields that tell rows apart.
 
     MACs do not depend on how a network is measured, so they have one front; an accuracy has one for each `data` and
-    `recipe`.
+    `recipe`, without the rows of which a training ended badly.
     """
     told = (*told, *varying_training(rows))
     gain = next((name for name in GAINS if name in COLUMNS and having(rows, name)), "")
     found = []
+    drawn = [row for row in rows if gain not in ACCURACIES or ended_well(row)]
     for cost in [cost for cost in COSTS if gain in ACCURACIES or cost not in _OF_TRAININGS] if gain else ():
         ways: dict[Hashable, list[Row]] = {}
-        for row in having(rows, cost, gain):
+        for row in having(drawn, cost, gain):
             way = tuple(measured_by(row, name) for name in SWEEPABLE) + tuple(row[name] for name in MACHINE)
             trained = tuple(row[name] for name in TRAINED) if gain in ACCURACIES else ()
             ways.setdefault((trained, () if cost == "macs" else way), []).append(row)
