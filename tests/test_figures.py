@@ -250,6 +250,16 @@ def test_a_network_of_which_a_training_ended_badly_is_on_no_front_and_named(figu
     assert lacks_tradeoff([lost], Asked(metrics=("macs", "top1"))) == f"no macs and top1 but of {why}"
 
 
+def test_tradeoff_of_top1_is_filled_as_what_is_measured_here_and_joins_no_single_point(figure):
+    small = row_of(f"hvt:{SMALL}", name="small")
+    rows = [trained(small, 84.0), trained(Row({**small, "model": "worse"}), 80.0)]
+    draw_tradeoff(rows, figure, Asked(metrics=("macs", "top1")))
+    drawn = [line for line in figure.axes[0].lines if line.get_linestyle() == "None"]
+    assert [line.get_markerfacecolor() for line in drawn] == [line.get_color() for line in drawn]
+    assert figure.axes[0].get_xlabel() == "MMACs"
+    assert "Dashed" not in footer(figure)
+
+
 def test_scaling_of_top1_has_a_band_between_seeds(figure):
     rows = [trained(HVT, 84.0, 86.0), trained(SHALLOW, 80.0, 81.0)]
     draw_scaling(rows, figure, Asked(metrics=("top1",)))

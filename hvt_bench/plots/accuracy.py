@@ -10,7 +10,6 @@ from itertools import cycle, groupby
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
 
 from hvt_bench.analysis.front import front, sought
 from hvt_bench.analysis.series import having
@@ -38,7 +37,6 @@ _OF_TRAININGS = ("total_train_macs", "train_s")
 """What the training took that was measured here: a top-1 from elsewhere took another."""
 _OF_NETWORKS = ("params", "macs", "fvcore_flops", "activations", "train_macs", "total_train_macs")
 """The same however a network is measured: one point for each."""
-_SMALL_G = 0.1
 _ALONG_BAR = (-1.0, -0.67, -0.33, 0.33, 0.67, 1.0)  # of its length: no name lies across it
 _MOST_SAID = 3  # networks of which a system prints several numbers
 
@@ -229,16 +227,9 @@ def _draw_parts(
             _draw_points(ax, part.points, colours, markers)
             values = list(part.points["x"])
             style.scale(ax, "x", values, style.wants_log(values))
-            _in_millions(ax, part.metric, values)
+            style.in_millions(ax, "x", values)
             _mark_fronts(ax, part)
             index += 1
-
-
-def _in_millions(ax: Axes, metric: str, values: Sequence[float]) -> None:
-    """Count in 10^6 where 10^9 gives nothing but zeros behind the point: networks for small images."""
-    if style.axis_label(metric) == "GMACs" and max(values) < _SMALL_G:
-        ax.set_xlabel("MMACs")
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{1000 * value:g}"))
 
 
 def _draw_points(

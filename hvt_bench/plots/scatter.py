@@ -24,6 +24,7 @@ from hvt_bench.row import Row, csv_text
 
 LEAST_IN = 2.3  # width of a panel
 MOST_HUES = 12  # colours, filled and hollow, that can be told apart
+MOST_FILLED = 10  # colours
 MOST_NAMES = 12  # beside points of one panel
 
 _FEW = 3  # points in a panel: with fewer, ways of measuring are told apart by markers and not by panels
@@ -94,12 +95,15 @@ def name_of(row: Row) -> str:
     return f"{row['model']}{place}"
 
 
-def draw_panels(figure: style.AnyFigure, points: pd.DataFrame, labels: tuple[str, str]) -> list[Panel]:
+def draw_panels(
+    figure: style.AnyFigure, points: pd.DataFrame, labels: tuple[str, str], filled: bool = False
+) -> list[Panel]:
     """Draw x against y: a panel for each way of measuring, a colour for each hue, a marker for each axis.
 
-    `labels` are those of the two axes. No scales are set.
+    `labels` are those of the two axes. No scales are set. Colours are filled and hollow by turns, to read in grey,
+    unless all are to be `filled`, so that fewer of them can be told apart.
     """
-    looks, markers = _looks(points)
+    looks, markers = _looks(points, filled)
     ways = ascending(points["way"])
     axes = _add_axes(figure, ways, labels)
     panels = [Panel(ax, points[points["way"] == way]) for ax, way in zip(axes, ways, strict=True)]
@@ -134,9 +138,14 @@ def add_point_legend(
     style.add_legend(figure, hues, *([shapes] if len(shapes) > 1 else []))
 
 
-def _looks(points: pd.DataFrame) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Return looks by hue and markers by label; markers are filled and hollow by turns, to read in grey."""
-    looks = hue_looks(list(dict.fromkeys(points["hue"]))[:MOST_HUES])
+def _looks(points: pd.DataFrame, filled: bool) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return looks by hue and markers by label."""
+    hues = list(dict.fromkeys(points["hue"]))
+    looks = (
+        {hue: {"color": colour} for hue, colour in style.palette(hues[:MOST_FILLED]).items()}
+        if filled
+        else hue_looks(hues[:MOST_HUES])
+    )
     return looks, dict(zip(dict.fromkeys(points["marker"]), cycle(style.MARKERS), strict=False))
 
 
@@ -177,14 +186,18 @@ def set_scales(ax: Axes, points: pd.DataFrame, together: bool = True) -> None:
     style.scale(ax, "y", both[1], wants[1])
 
 
-def mark_front(panel: Panel, x: Sought, y: Sought) -> None:
-    """Join the points that no other beats in both quantities; name them and the centres, where there is room."""
+def mark_front(panel: Panel, x: Sought, y: Sought) -> bool:
+    """Join the points that no other beats in both quantities; name them and the centres, where there is room.
+
+    Returns whether there are two to be joined.
+    """
     places = list(zip(panel.points["x"], panel.points["y"], strict=True))
     best = front(places, x, y)
     on_front = [places[index] for index in best]
     panel.ax.plot(*zip(*on_front, strict=True), color="0.25", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1.5)
     if panel.points["name"].nunique() > 1:
         name_points(panel, [*best, *centres_of(panel)], on_front)
+    return len(set(on_front)) > 1
 
 
 def name_points(panel: Panel, chosen: Sequence[int], line: Sequence[tuple[float, float]] = ()) -> None:

@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import Formatter, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 from hvt_bench.analysis.series import values_of
 from hvt_bench.row import COLUMNS, Row, csv_text
@@ -28,6 +28,7 @@ Handle = Line2D | Patch
 WIDTHS_IN = {"one": 3.5, "two": 7.1}  # one and two columns of a journal, in inches: 89 and 180 mm
 PAGE_IN = 9.0  # what a journal prints on the height of a page, less the caption
 LOG_FROM = 8.0  # values that range over more than this factor stand on a logarithmic axis
+_SMALL_G = 0.1  # 10^9 MACs
 SHOWN_IN = {  # columns whose numbers are long: what to divide them by, the axis label
     "macs": (1e9, "GMACs"),
     "train_macs": (1e9, "training GMACs"),
@@ -174,6 +175,14 @@ def scale(ax: Axes, which: Literal["x", "y"], values: Sequence[float], logarithm
         return
     ax.set(**{f"{which}scale": "log"})
     mark_log(ax.xaxis if which == "x" else ax.yaxis, None, min(values), max(values))
+
+
+def in_millions(ax: Axes, which: Literal["x", "y"], values: Sequence[float]) -> None:
+    """Count GMACs in 10^6 where 10^9 gives nothing but zeros behind the point: networks for small images."""
+    axis = ax.xaxis if which == "x" else ax.yaxis
+    if axis.get_label_text() == "GMACs" and max(values) < _SMALL_G:
+        axis.set_label_text("MMACs")
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{1000 * value:g}"))
 
 
 def mark_log(axis: Axis, formatter: Formatter | None, low: float, high: float) -> None:

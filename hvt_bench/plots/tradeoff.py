@@ -36,12 +36,15 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     points, beyond = on_a_page(figure, points)
     points = points.assign(spread=[spread(drawn[place], y) for place in points.index.to_list()])
     label = style.pass_macs_label(rows) if usual else style.axis_label(x)
-    panels = draw_panels(figure, points, (label, style.axis_label(y)))
+    panels = draw_panels(figure, points, (label, style.axis_label(y)), filled=bool(apart))
     _set_scales(panels[0], points, x, y)
     for panel in panels:
+        style.in_millions(panel.ax, "x", list(points["x"]))
+        style.in_millions(panel.ax, "y", list(points["y"]))
         draw_bars(panel.ax, panel.points, style.GREY)
+    joined = False
     for panel in panels:
-        mark_front(panel, sought(x), sought(y))
+        joined |= mark_front(panel, sought(x), sought(y))
         panel.ax.set(xlim=panel.ax.get_xlim(), ylim=panel.ax.get_ylim())
     rated = [panel for panel in panels if usual and panel.points["batch_size"].nunique() == 1]
     for panel in rated:
@@ -55,7 +58,7 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
         *(["thin lines: equal MACs per second"] if rated else []),
         *(bars_note(drawn) if points["spread"].notna().any() else []),
         *(["a panel for each data set and recipe: others do not compare"] if apart and varying_training(rows) else []),
-        front_note(sought(x), sought(y), COLUMNS[x].label, COLUMNS[y].label),
+        *([front_note(sought(x), sought(y), COLUMNS[x].label, COLUMNS[y].label)] if joined else []),
         *left_out(rows, x, y),
         *([f"not drawn: {lost}"] if lost else []),
         *zeros,
