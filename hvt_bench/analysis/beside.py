@@ -36,9 +36,9 @@ def missing(rows: Sequence[Row], names: Iterable[str], baseline: Baseline) -> li
     """Say how many values of the columns `names` have nothing beside them since the baseline has none, and why."""
     lacking: dict[str, list[str]] = {}
     other: list[str] = []
+    against = [baseline.of(row) for row in rows]
     for name in filter(has_beside, names):
-        for row in rows:
-            base = baseline.of(row)
+        for row, base in zip(rows, against, strict=True):
             if row[name] is None or base is None:
                 continue
             if base[name] is None or (not base[name] and name not in ACCURACIES):
