@@ -110,13 +110,13 @@ def _varies(rows: Sequence[Row], name: str) -> bool:
 
 
 def missing_ratios(rows: Sequence[Row], columns: Sequence[str], baseline: Baseline) -> list[str]:
-    """Say how many values of a table of `columns`, or of those that vary, have nothing beside them, and why."""
-    return missing(rows, columns or varying(rows), baseline)
+    """Say how many values of a table of `columns` have nothing beside them, and why."""
+    return missing(rows, columns, baseline)
 
 
 def not_whole(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
-    """Say which rows of a table of `columns`, or of those that vary, have an accuracy that is not held against any."""
-    shown = [name for name in columns or varying(rows) if name in ACCURACIES]
+    """Say which rows of a table of `columns` have an accuracy that is not held against any."""
+    shown = [name for name in columns if name in ACCURACIES]
     lost = ended_badly(rows) if shown else ""
     return [f"{lost}: {' and '.join(shown)} of the others alone, so never the best nor compared"] if lost else []
 

@@ -153,21 +153,22 @@ def table(
     with imported_for_good():
         from hvt_bench.analysis.pick import Baseline, in_order, keep, parse_condition
         from hvt_bench.table import read_table
-        from hvt_bench.typeset import missing_ratios, not_whole, typeset
+        from hvt_bench.typeset import missing_ratios, not_whole, typeset, varying
 
     conditions = [parse_condition(text) for text in where or []]
     rows = read_table(csv)
     base = Baseline(rows, baseline) if baseline else None
     kept = in_order(keep(rows, conditions), _names(sort))
-    typer.echo(typeset(kept, form, _names(columns), base))
+    shown = _names(columns) or varying(kept)
+    typer.echo(typeset(kept, form, shown, base))
     if not kept:
         typer.echo(f"no row of {plural(len(rows), 'row')} is left", err=True)
-    for line in not_whole(kept, _names(columns)):
+    for line in not_whole(kept, shown):
         typer.echo(line, err=True)
     alone = sum(base.of(row) is None for row in kept) if base else 0
     if alone:
         typer.echo(f"{plural(alone, 'row')} without ratios: no {baseline} was measured alike", err=True)
-    for line in missing_ratios(kept, _names(columns), base) if base else ():
+    for line in missing_ratios(kept, shown, base) if base else ():
         typer.echo(line, err=True)
 
 
