@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from hvt_bench.analysis.trained import MIN_SEEDS, seeds_of
 from hvt_bench.analysis.welch import holm, welch
 from hvt_bench.errors import RequestError, plural
 from hvt_bench.reproduce.accuracy_claims import ACCURACY_CLAIMS, SETTING, AccuracyClaim
@@ -14,8 +15,6 @@ from hvt_bench.row import Row, csv_text
 
 Verdict = Literal["supported", "contradicted", "undecided"]
 CONFIDENCE = 0.95
-MIN_SEEDS = 4
-"""On either side: below it Welch's t can have as few as two degrees of freedom, and hangs on each single seed."""
 
 HEADING = ("data", "img_size", "dtype", "recipe")
 """Columns in which all pairs of one table agree; names need be unique only within one."""
@@ -130,12 +129,6 @@ def judge_seeds(a: Sequence[float], b: Sequence[float], above: float) -> Interva
     low, high = found.difference - half, found.difference + half
     verdict: Verdict = "supported" if low > above else "contradicted" if high < above else "undecided"
     return Interval(verdict, low, high, found.p_value(above))
-
-
-def seeds_of(row: Row) -> tuple[float, ...]:
-    """Return the top-1 of each seed of a row, in percent."""
-    found = row["top1_rounds"]
-    return tuple(map(float, found)) if isinstance(found, tuple) else ()
 
 
 def _nothing_trained(rows: Sequence[Row]) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 
 from tabulate import tabulate
 
+from hvt_bench.analysis.trained import seeds_of
 from hvt_bench.errors import RequestError, plural, unknown
 from hvt_bench.reproduce.accuracy_claims import ACCURACY_CLAIMS
-from hvt_bench.reproduce.accuracy_judge import CONFIDENCE, HEADING, ClaimsJudged, Judged, judge_claims, seeds_of
+from hvt_bench.reproduce.accuracy_judge import CONFIDENCE, HEADING, ClaimsJudged, Judged, judge_claims
 from hvt_bench.row import Row, csv_text
 from hvt_bench.table import read_table
 
