@@ -30,9 +30,11 @@ def fails_alone(sample: Sample) -> bool:
 
 
 def still_to_measure(metrics: Sequence[str], known: Sample | None) -> tuple[str, ...]:
-    """Return what a visit to a round measures: a training that is done is not done again beside another metric."""
-    trained = known is not None and known.status == "ok" and "accuracy" in known.values
-    return tuple(metric for metric in metrics if not (trained and metric == "accuracy"))
+    """Return what a visit to a round measures: what it lacks; of a throttled one all again but for a training."""
+    if known is None or known.status != "ok":
+        return tuple(metrics)
+    done = {"accuracy"} & known.values.keys() if wants_another_attempt(known) else known.values.keys()
+    return tuple(metric for metric in metrics if metric not in done)
 
 
 _BY_SHAPES = {"complexity": "complexity", "memory": "estimate"}

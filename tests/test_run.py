@@ -179,6 +179,14 @@ def test_a_metric_asked_for_later_is_measured_then(path):
     assert [row["latency_ms"] for row in read_table(path)] == [3.0, 5.0]
 
 
+def test_a_round_measures_only_the_metrics_that_it_lacks(path):
+    go(make_sweep(metrics=("latency",)), path)
+    seen = []
+    more = make_sweep(metrics=("latency", "peak"))
+    go(more, path, lambda visit: seen.append(visit.metrics) or fake_measure(visit))
+    assert seen == [("peak",)] * 4
+
+
 def test_memory_is_estimated_where_it_is_measured_and_only_once(path):
     go(make_sweep(metrics=("complexity", "latency")), path)
     assert [row["estimated_memory_mib"] for row in read_table(path)] == [None, None]
