@@ -32,6 +32,8 @@ def collect(columns: Mapping[str, Any], samples: Sequence[Sample], found_in: Env
     spent = values.get("train_macs" if values.get("mode") == "train" else "macs")
     if spent and values.get("latency_ms") and values["batch_size"] is not None:
         values["macs_per_s"] = spent * values["batch_size"] / (values["latency_ms"] / 1e3)
+    if values.get("macs_per_s") and values.get("peak_macs_per_s"):
+        values["mfu_pct"] = 100 * values["macs_per_s"] / values["peak_macs_per_s"]
     beside = max((sample.side_by_side or 0 for sample in samples), default=0)
     values["warnings"] = warnings_of(values | {"side_by_side": beside}) or None
     return Row(values)

@@ -36,7 +36,9 @@ from hvt_bench.metrics.conditions import Witness
 from hvt_bench.metrics.estimate import estimate
 from hvt_bench.metrics.latency import measure_latency
 from hvt_bench.metrics.memory import MIB, MemoryMeter
-from hvt_bench.metrics.passes import Passes, load_optimizer, use_precision
+from hvt_bench.metrics.part_times import measure_parts
+from hvt_bench.metrics.passes import Passes, format_of_products, load_optimizer, use_precision
+from hvt_bench.metrics.peak import measure_peak
 from hvt_bench.metrics.stopwatch import Stopwatch, make_stopwatch
 from hvt_bench.point import Point
 from hvt_bench.row import Sample, Status
@@ -131,8 +133,10 @@ def measure_round(visit: Visit, apparatus: Apparatus = Apparatus()) -> Sample:
         point.config.prepare()
         if point.mode == "train":
             load_optimizer()
-        if {"memory", "latency"} & {*visit.metrics}:
+        if {"memory", "latency", "parts"} & {*visit.metrics}:
             _measure_passes(visit, apparatus, found, cleanup)
+        if "peak" in visit.metrics:
+            found["peak"] = _peak(point, apparatus.stopwatch(point.device))
         if "accuracy" in visit.metrics:
             try:
                 found["accuracy"] = apparatus.train(point, visit.round, _checkpoint(visit), visit.processes)
@@ -171,6 +175,18 @@ def _measure_passes(visit: Visit, apparatus: Apparatus, found: dict[str, Any], c
         timed = measure_latency(passes, stopwatch, point, witness.start, lambda n: seen.append(witness.stop(n)))
         found["latency"] = {**timed, "compile_s": compile_s}
         found["conditions"] = seen[0]
+    if "parts" in visit.metrics:
+        found["parts"] = measure_parts(passes, stopwatch, point)
+
+
+def _peak(point: Point, stopwatch: Stopwatch) -> dict[str, float]:
+    """Measure the peak of the device, which must not fail a point that goes well: nothing where memory is short."""
+    try:
+        return measure_peak(point.device, format_of_products(point.dtype), stopwatch)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        return {}
 
 
 def _checkpoint(visit: Visit) -> Checkpoint | None:

@@ -57,6 +57,16 @@ COLUMNS: dict[str, Column] = {
     "macs_per_s": Column(
         "macs · batch_size / latency; in training, train_macs", "1/s", "MACs per second", float, best="high"
     ),
+    **columns_of(METRICS["peak"]),
+    "mfu_pct": Column(
+        "macs_per_s over peak_macs_per_s: model FLOPs utilisation, of the peak that was measured and not a data "
+        "sheet's",
+        "%",
+        "share of the peak",
+        float,
+        best="high",
+    ),
+    **columns_of(METRICS["parts"]),
     **_MEMORY,
     **columns_of(FINDINGS["estimate"]),
     "alloc_retries": _ALLOC_RETRIES,

@@ -23,7 +23,7 @@ from hvt_bench.training.recipes import TrainingRecipe, parse_recipe
 from hvt_bench.yaml_file import Place, YamlFile
 
 Parsed = TypeVar("Parsed", bound=Record)
-Metric = Literal["complexity", "memory", "latency", "accuracy"]
+Metric = Literal["complexity", "memory", "latency", "parts", "peak", "accuracy"]
 
 
 class SweepFile(Record):

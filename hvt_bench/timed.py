@@ -10,6 +10,7 @@ import torch
 from hvt_bench.environment import Environment
 from hvt_bench.errors import HvtBenchError, RequestError
 from hvt_bench.measure import diagnose, is_out_of_memory
+from hvt_bench.metrics.part_times import why_not_timed
 from hvt_bench.metrics.passes import Passes, use_precision
 from hvt_bench.metrics.stopwatch import make_stopwatch
 from hvt_bench.metrics.timeline import Timeline, time_modules, time_operators
@@ -33,12 +34,8 @@ class Timed:
 
 def check_timeable(point: Point) -> None:
     """Raise RequestError where the passes of a point cannot be taken apart."""
-    if point.mode != "infer":
-        raise RequestError(f"mode={point.mode}: --time takes a forward pass apart and no training step; leave it out")
-    if point.compile:
-        raise RequestError("compile=true: --time hooks the modules, which changes what is compiled; leave it out")
-    if point.device == "mps":
-        raise RequestError("device=mps: --time has no clock for the parts of a pass on mps; take cpu")
+    if reason := why_not_timed(point):
+        raise RequestError(f"--time: {reason}")
 
 
 def time_point(point: Point, names: Collection[str] | None) -> Timed:

@@ -20,6 +20,8 @@ def test_the_fastest_point_of_the_roofline_is_named():
     fastest = "a computes fastest, 80 GMACs per second; intensities are "
     assert caption("roofline", ROWS) == f"{fastest}9.5 to 25 MACs per byte."
     assert caption("roofline", ROWS[:1]) == f"{fastest}25 MACs per byte."
+    beside = row(**{**ROWS[0], "mfu_pct": 62.5})
+    assert "80 GMACs per second, 62.5 % of the peak that was measured beside it; " in caption("roofline", [beside])
 
 
 def test_other_figures_say_it_themselves():

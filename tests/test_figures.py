@@ -360,6 +360,50 @@ def test_breakdown_stacks_the_macs_of_each_model_and_of_its_stages(figure):
     assert "no time" in footer(figure).lower()
 
 
+def timed(model, ms, batch_size=1, **changes):
+    """A row whose parts take 1, 2, ... 7 times so many milliseconds, in each of two stages half of that."""
+    parts = [ms * number for number in range(1, 8)]
+    return row_of(
+        model, name=model.partition(":")[0], batch_size=batch_size, parts_ms=tuple(parts), latency_ms=2 * sum(parts),
+        stage_parts_ms=tuple([part / 2 for part in parts] * 2), **changes,
+    )  # fmt: skip
+
+
+def widths(ax, place):
+    return [bar.get_width() for bar in ax.patches if round(bar.get_y() + bar.get_height() / 2) == place]
+
+
+def test_breakdown_has_a_panel_of_times_for_each_way_of_measuring(figure):
+    rows = [timed(f"hvt:{SMALL}", 1.0), timed(f"hvt:{SMALL}", 2.0, batch_size=8), row_of(f"vit:{SMALL}", name="vit")]
+    draw_breakdown(rows, figure)
+    macs, one, eight = figure.axes
+    assert (macs.get_title(), one.get_title(), eight.get_title()) == ("", "batch 1", "batch 8")
+    assert (macs.get_xlabel(), one.get_xlabel()) == ("GMACs", "ms of one pass")
+    assert [label.get_text() for label in macs.get_yticklabels()] == [
+        "hvt",
+        "1 block of 16 tokens",
+        "3 blocks of 7 tokens",
+        "vit",
+    ]
+    assert widths(one, 0) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+    assert widths(eight, 0) == [2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 14.0]
+    assert widths(one, 1) == widths(one, 2) == [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
+    assert [text.get_text() for text in one.texts] == ["not measured"]
+    assert "add up to 50 % of latency_ms" in footer(figure)
+
+
+def test_breakdown_takes_the_times_of_the_network_that_it_counts(figure):
+    rows = [timed(f"hvt:{SMALL}", 1.0), timed(f"hvt:{SMALL},mlp_ratio=2.0", 9.0, axis="mlp_ratio")]
+    draw_breakdown(rows, figure)
+    assert widths(figure.axes[1], 0) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]
+
+
+def test_breakdown_names_the_ways_of_measuring_without_room(figure):
+    draw_breakdown([timed(f"hvt:{SMALL}", 1.0, batch_size=size) for size in (1, 2, 4, 8)], figure)
+    assert [ax.get_title() for ax in figure.axes] == ["", "batch 1", "batch 8"]
+    assert "No room on a page for batch 2, 4: `--where batch_size=2`" in footer(figure)
+
+
 def test_breakdown_names_equal_networks_once(figure):
     row = row_of(f"vit:{SMALL}", name="a")
     draw_breakdown([row, Row({**row, "model": "b"})], figure)
@@ -411,10 +455,28 @@ def test_the_roof_is_the_best_of_the_points_and_says_so(figure):
     roof = next(line for line in ax.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 3)
     assert roof.get_ydata().max() == 3e10
     assert roof.get_xdata()[1] == pytest.approx(15.0)
-    assert "no peak of the machine" in footer(figure)
+    assert "the machine's own, `measure: [peak]`, was not measured" in footer(figure)
     assert "1 training point not drawn" in footer(figure)
     assert "1 point at 0 not drawn" in footer(figure)
     assert lacks_roofline([training]) == "arithmetic_intensity is of a forward pass, and all rows are of training"
+
+
+def test_the_roof_is_the_peak_of_the_machine_where_that_was_measured(figure):
+    point = {**HVT, "arithmetic_intensity": 10.0, "macs_per_s": 2e10}
+    rows = [
+        Row({**point, "peak_macs_per_s": 4e10, "peak_bytes_per_s": 4e9}),
+        Row({**point, "peak_macs_per_s": 5e10, "peak_bytes_per_s": 2e9}),
+        Row({**point, "arithmetic_intensity": 14.0}),
+    ]
+    draw_roofline(rows, figure)
+    (ax,) = figure.axes
+    roof = next(line for line in ax.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 3)
+    assert roof.get_ydata().max() == 5e10
+    assert roof.get_xdata()[1] == pytest.approx(12.5)
+    assert ax.get_ylim()[1] > 5e10
+    assert "peak: 50.0 GMACs/s, 4.0 GB/s" in {text.get_text() for text in ax.texts}
+    assert "the best large product and the best copy" in footer(figure)
+    assert "`measure: [peak]`" not in footer(figure)
 
 
 def test_noise_draws_the_spread_of_each_point(figure):

@@ -1,7 +1,7 @@
 import pytest
 
-from hvt_bench.analysis.kinds import KINDS, kinds_of
 from hvt_bench.metrics.complexity import breakdown
+from hvt_bench.metrics.kinds import KINDS, kinds_of
 from hvt_bench.models import parse_model
 
 SMALL = "img_size=64,depth=4,embed_dim=64,num_heads=1,num_classes=10"

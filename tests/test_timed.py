@@ -45,9 +45,9 @@ def test_threads_are_those_of_the_point(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"mode": "train"}, "mode=train: --time takes a forward pass apart and no training step; leave it out"),
-        ({"compile": True}, "compile=true: --time hooks the modules, which changes what is compiled; leave it out"),
-        ({"device": "mps"}, "device=mps: --time has no clock for the parts of a pass on mps; take cpu"),
+        ({"mode": "train"}, "--time: mode=train: a forward pass can be taken apart and no training step; leave it out"),
+        ({"compile": True}, "--time: compile=true: the hooks on modules would change what is compiled; leave it out"),
+        ({"device": "mps"}, "--time: device=mps: there is no clock for the parts of a pass on mps; take cpu"),
     ],
 )
 def test_what_cannot_be_taken_apart_is_refused(change, sentence):

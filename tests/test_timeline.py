@@ -14,6 +14,7 @@ from hvt_bench.metrics.timeline import (
     MIN_PASSES,
     MOST_PROFILED,
     OWN,
+    Hooks,
     operator_kind,
     outermost,
     profile_operators,
@@ -281,11 +282,7 @@ def test_a_real_pass_has_time_in_all_its_modules(device):
 def test_the_parts_of_one_real_pass_add_up_to_it(device):
     passes, stopwatch = Passes(POINT, device), make_stopwatch(device)
     top = [name for name, _ in passes.model.named_children()]
-    hooks = timeline._Hooks({name: module for name, module in passes.model.named_modules() if name in ("", *top)})
-    with hooks.attached(stopwatch):
-        passes()
-    stopwatch.synchronize()
-    times = hooks.times(stopwatch)
+    times = Hooks(passes, top).times_of_a_pass(stopwatch)
     assert sum(times[name] for name in top) + times[OWN] == pytest.approx(times[""])
     assert all(times[name] > 0 for name in top)
 

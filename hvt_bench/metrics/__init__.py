@@ -9,11 +9,15 @@ from hvt_bench.metrics.conditions import Conditions
 from hvt_bench.metrics.estimate import Estimate
 from hvt_bench.metrics.latency import Latency
 from hvt_bench.metrics.memory import Memory
+from hvt_bench.metrics.part_times import PartTimes
+from hvt_bench.metrics.peak import Peak
 
 METRICS: dict[str, type[Metric]] = {
     "complexity": Complexity,
     "memory": Memory,
     "latency": Latency,
+    "parts": PartTimes,
+    "peak": Peak,
     "accuracy": Accuracy,
 }
 

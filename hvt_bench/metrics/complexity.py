@@ -36,6 +36,7 @@ from hvt_bench.metrics.books import (
     training_flops,
 )
 from hvt_bench.metrics.declared import NOTHING, Declared, declared
+from hvt_bench.metrics.passes import format_of_products
 from hvt_bench.metrics.tracing import WritesSkipped, attention_written_out, copied, meta_copy, to_address_space
 from hvt_bench.models import override, parse_model
 from hvt_bench.models.config import ModelConfig
@@ -87,8 +88,7 @@ def arithmetic_intensity(cost: Mapping[str, Any], batch_size: int, dtype: str) -
     `cost` holds `macs`, `params` and `activations`. Unfused: what is put out is written once and read once.
     """
     numbers = cost["params"] + 2 * batch_size * cost["activations"]
-    itemsize = 4 if dtype == "tf32" else getattr(torch, dtype.removeprefix("amp_")).itemsize
-    return batch_size * cost["macs"] / (itemsize * numbers) if numbers else None
+    return batch_size * cost["macs"] / (format_of_products(dtype).itemsize * numbers) if numbers else None
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,12 @@ def _adamw(weights: Iterable[nn.Parameter], dtype: torch.dtype) -> torch.optim.A
     return torch.optim.AdamW(weights, eps=1e-4 if dtype == torch.float16 else 1e-8)
 
 
+def format_of_products(dtype: str) -> torch.dtype:
+    """Return the format of the numbers that products take at a point's `dtype`; TF32 rounds float32 on its way in."""
+    found: torch.dtype = torch.float32 if dtype == "tf32" else getattr(torch, dtype.removeprefix("amp_"))
+    return found
+
+
 def load_optimizer() -> None:
     """Make a step of AdamW: the first one of a process imports what no measurement of memory should hold."""
     weight = nn.Parameter(torch.zeros(1))

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, TypeVar
 
-from torch import nn
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -55,17 +54,14 @@ def time_modules(passes: Passes, names: Collection[str], stopwatch: Stopwatch, p
     module that is shared counts where it was made, wherever it is called. A network may run otherwise with hooks:
     nn.TransformerEncoderLayer gives up its fused path for them. The pass without shows it.
     """
-    hooks = _Hooks({name: module for name, module in passes.model.named_modules() if not name or name in names})
+    hooks = Hooks(passes, names)
 
     def both() -> tuple[float, Times]:
         bare = stopwatch.block_s(passes, 1)
-        with hooks.attached(stopwatch):
-            passes()
-        stopwatch.synchronize()
-        return bare, hooks.times(stopwatch)
+        return bare, hooks.times_of_a_pass(stopwatch)
 
-    _repeated(both, stopwatch, point.warmup_passes, point.warmup_s)
-    found = _repeated(both, stopwatch, MIN_PASSES, point.min_time_s)
+    repeated(both, stopwatch, point.warmup_passes, point.warmup_s)
+    found = repeated(both, stopwatch, MIN_PASSES, point.min_time_s)
     return _summed_up([seconds for seconds, _ in found], [times for _, times in found])
 
 
@@ -75,12 +71,12 @@ def time_operators(passes: Passes, stopwatch: Stopwatch, point: Point) -> Timeli
     def bare() -> float:
         return stopwatch.block_s(passes, 1)
 
-    _repeated(bare, stopwatch, point.warmup_passes, point.warmup_s)
-    seconds = _repeated(bare, stopwatch, MIN_PASSES, point.min_time_s)
+    repeated(bare, stopwatch, point.warmup_passes, point.warmup_s)
+    seconds = repeated(bare, stopwatch, MIN_PASSES, point.min_time_s)
     return _summed_up(seconds, profile_operators(passes, min(len(seconds), MOST_PROFILED), stopwatch, point.device))
 
 
-def _repeated(once: Callable[[], T], stopwatch: Stopwatch, at_least: int, total_s: float) -> list[T]:
+def repeated(once: Callable[[], T], stopwatch: Stopwatch, at_least: int, total_s: float) -> list[T]:
     """Return what `once` gives, called for `total_s` seconds and `at_least` so often."""
     found: list[T] = []
     first = stopwatch.now()
@@ -95,16 +91,24 @@ def _summed_up(bare_s: list[float], times: list[Times]) -> Timeline:
     return Timeline(parts, 1e3 * statistics.median(bare_s), len(times))
 
 
-class _Hooks:
-    """Note the moment at which each of some modules begins and ends to run; the network, "", is one of them."""
+class Hooks:
+    """Note the moment at which the modules at some paths begin and end to run; the network, "", is one of them."""
 
-    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
-        self._modules = modules
+    def __init__(self, passes: Passes, names: Collection[str]) -> None:
+        self._passes = passes
+        self._modules = {name: module for name, module in passes.model.named_modules() if not name or name in names}
         self._running: list[str] = []  # outermost first
         self._moments: list[tuple[str | None, Any]] = []  # who runs from this moment on, and the moment
 
+    def times_of_a_pass(self, stopwatch: Stopwatch) -> Times:
+        """Make one pass; return the milliseconds of each module that it called."""
+        with self._attached(stopwatch):
+            self._passes()
+        stopwatch.synchronize()
+        return self._times(stopwatch)
+
     @contextmanager
-    def attached(self, stopwatch: Stopwatch) -> Iterator[None]:
+    def _attached(self, stopwatch: Stopwatch) -> Iterator[None]:
         """Keep the modules hooked, with nothing noted yet."""
         self._running.clear()
         self._moments.clear()
@@ -132,7 +136,7 @@ class _Hooks:
 
         return hook
 
-    def times(self, stopwatch: Stopwatch) -> Times:
+    def _times(self, stopwatch: Stopwatch) -> Times:
         """Milliseconds of each module that was called; the device must have done the pass."""
         found: defaultdict[str, float] = defaultdict(float)
         for (name, start), (_, end) in pairwise(self._moments):

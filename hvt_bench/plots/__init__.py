@@ -61,7 +61,7 @@ FIGURES: dict[str, Figure] = {
     "speedup": Figure("one metric against another, both over those of a baseline", draw_speedup, lacks_speedup, 3.4),
     "accuracy": Figure("top-1 against what it costs", draw_accuracy, lacks_accuracy, 2.6),
     "tokens": Figure("tokens that enter each block, and what attention costs", draw_tokens, lacks_tokens, 2.4),
-    "breakdown": Figure("what the MACs of each model go into", draw_breakdown, lacks_breakdown),
+    "breakdown": Figure("what the MACs of each model, and its time, go into", draw_breakdown, lacks_breakdown),
     "heatmap": Figure("a metric over two fields of a grid", draw_heatmap, lacks_heatmap),
     "memory": Figure("peak memory against MACs", draw_memory, lacks_memory, 3.4),
     "roofline": Figure("MACs per second against arithmetic intensity", draw_roofline, lacks_roofline, 3.0),

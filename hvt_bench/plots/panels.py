@@ -53,13 +53,17 @@ def where(row: Row, columns: Iterable[str]) -> str:
 
 
 def fitting(
-    figure: style.AnyFigure, wheres: Mapping[str, str], panels: Callable[[Sequence[str]], int] = len
+    figure: style.AnyFigure,
+    wheres: Mapping[str, str],
+    panels: Callable[[Sequence[str]], int] = len,
+    most: int | None = None,
 ) -> tuple[list[str], list[str]]:
     """Choose the ways of which a figure draws panels; return them in order, and a note about the others.
 
-    `wheres` gives for each way what `where` gives, `panels` how many panels some of the ways take.
+    `wheres` gives for each way what `where` gives, `panels` how many panels some of the ways take, `most` how many
+    there may be, if not `most_panels`.
     """
-    ways, most = ascending(wheres), most_panels(figure)
+    ways, most = ascending(wheres), most or most_panels(figure)
     number = next((number for number in range(len(ways), 1, -1) if panels(evenly(ways, number)) <= most), 1)
     kept = evenly(ways, number)
     others = [way for way in ways if way not in kept]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.ticker import EngFormatter
 
-from hvt_bench.analysis.series import absent
+from hvt_bench.analysis.series import absent, having
 from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
@@ -15,12 +16,15 @@ from hvt_bench.plots.panels import on_a_page
 from hvt_bench.plots.scatter import Panel, above_zero, centres_of, collect, draw_panels, more_hues, name_points
 from hvt_bench.row import Row
 
+OF_MACHINE = "roof: the best large product and the best copy that were measured beside these points"
+OF_POINTS = "roof: the best of these points; the machine's own, `measure: [peak]`, was not measured"
+
 
 def draw_roofline(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NOTHING) -> style.AnyFigure:
     """Draw the arithmetic intensity of each row against the MACs a second that it reached, a panel for each way.
 
-    The roof is the best of the rows in both: no peak of the machine was measured. `figure` is empty and has a
-    constrained layout.
+    The roof is the peak of the machine that the rows of a panel tell; where they tell none, the best of them in both.
+    `figure` is empty and has a constrained layout.
     """
     drawn, zeros = above_zero(_forward(rows), _place)
     points = collect(drawn, asked, _place)
@@ -28,17 +32,18 @@ def draw_roofline(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     panels = draw_panels(figure, points, (style.axis_label("arithmetic_intensity"), "MACs per second"))
     ax = panels[0].ax
     ax.set(xscale="log", yscale="log")
-    ax.set(
-        xlim=(points["x"].min() / 1.6, points["x"].max() * 1.6), ylim=(points["y"].min() / 1.6, points["y"].max() * 1.9)
-    )
+    roofs = [_roof_of(panel, drawn) for panel in panels]
+    highest = max(points["y"].max(), *(roof.macs_per_s for roof in roofs))
+    ax.set(xlim=(points["x"].min() / 1.6, points["x"].max() * 1.6), ylim=(points["y"].min() / 1.6, highest * 1.9))
     for each in (ax.xaxis, ax.yaxis):
         style.mark_log(each, EngFormatter() if each is ax.yaxis else None, *each.get_view_interval())
-    for panel in panels:
-        _draw_roof(panel)
+    for panel, roof in zip(panels, roofs, strict=True):
+        _draw_roof(panel, roof)
         name_points(panel, centres_of(panel))
     training = sum(row["mode"] == "train" and row["macs_per_s"] is not None for row in rows)
     notes = [
-        "roof: the best MACs per second and the best bytes per second of these points, no peak of the machine",
+        *([OF_MACHINE] if any(roof.measured for roof in roofs) else []),
+        *([] if all(roof.measured for roof in roofs) else [OF_POINTS]),
         "intensity: unfused, every operator reads from memory and writes to it",
         *(["marker: swept axis"] if points["centre"].nunique() > 1 else []),
         *more_hues(points, asked.hue),
@@ -72,14 +77,34 @@ def _place(row: Row) -> tuple[float, float]:
     return style.shown(row, "arithmetic_intensity"), float(str(row["macs_per_s"]))
 
 
-def _draw_roof(panel: Panel) -> None:
-    """Draw the level of the fastest point, and the slope of the point that moved the most bytes."""
-    level, slope = panel.points["y"].max(), (panel.points["y"] / panel.points["x"]).max()
+@dataclass(frozen=True)
+class Roof:
+    """What nothing can exceed: in MACs a second, and in bytes a second."""
+
+    macs_per_s: float
+    bytes_per_s: float
+    measured: bool
+    """Of the machine, by `measure: [peak]`; else the best of the points."""
+
+
+def _roof_of(panel: Panel, rows: Sequence[Row]) -> Roof:
+    here = [rows[place] for place in panel.points.index]
+    peaks = having(here, "peak_macs_per_s", "peak_bytes_per_s")
+    if peaks:
+        macs, moved = (max(float(str(row[name])) for row in peaks) for name in ("peak_macs_per_s", "peak_bytes_per_s"))
+        return Roof(macs, moved, measured=True)
+    return Roof(panel.points["y"].max(), (panel.points["y"] / panel.points["x"]).max(), measured=False)
+
+
+def _draw_roof(panel: Panel, roof: Roof) -> None:
+    """Draw the level of the computing, and the slope of the memory where the panel shows it."""
+    level, slope = roof.macs_per_s, roof.bytes_per_s
     left, right = panel.ax.get_xlim()
+    written = EngFormatter(places=1)
     x = np.unique([left, min(max(level / slope, left), right), right])
     panel.ax.plot(x, np.minimum(level, slope * x), color="0.35", linewidth=0.9, zorder=1)
     panel.ax.annotate(
-        f"best measured here: {EngFormatter(places=1)(level)}MACs/s",
+        f"{'peak' if roof.measured else 'best of these points'}: {written(level)}MACs/s, {written(slope)}B/s",
         (0, level),
         xycoords=("axes fraction", "data"),
         xytext=(3, 2),

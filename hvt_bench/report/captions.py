@@ -27,9 +27,11 @@ def _roofline(rows: Sequence[Row]) -> str:
     found = [row for row in having(rows, "arithmetic_intensity", "macs_per_s") if row["mode"] != "train"]
     best = max(found, key=lambda row: _number(row, "macs_per_s"))
     low, high = (choose(_number(row, "arithmetic_intensity") for row in found) for choose in (min, max))
+    share = _number(best, "mfu_pct") if best["mfu_pct"] is not None else None
+    of_peak = f", {plain(share)} % of the peak that was measured beside it" if share is not None else ""
     between = f"{plain(low)} to {plain(high)}" if plain(low) != plain(high) else plain(low)
     return (
-        f"{name_of(best)} computes fastest, {plain(_number(best, 'macs_per_s') / 1e9)} GMACs per second; "
+        f"{name_of(best)} computes fastest, {plain(_number(best, 'macs_per_s') / 1e9)} GMACs per second{of_peak}; "
         f"intensities are {between} MACs per byte."
     )
 

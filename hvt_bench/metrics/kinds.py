@@ -1,11 +1,11 @@
-"""kinds: what the MACs of a network go into: patch embedding, attention products, projections, MLP, pooling, head."""
+"""What the MACs and the time of a network go into: patch embedding, attention products, projections, MLP and so on."""
 
 from __future__ import annotations
 
 import itertools
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hvt_bench.metrics.complexity import Breakdown
@@ -63,14 +63,13 @@ def kinds_of(counted: Breakdown) -> Kinds:
     for name, macs in own.items():
         if not macs:
             continue
-        kind = _kind(name)
+        kind = kind_of(name)
         whole[kind] += macs
-        if found := _BLOCK.match(name):
-            blocks.setdefault(int(found[1]), Counter())[kind] += macs
-    lens = counted.total.seq_lens or ()
+        block = block_of(name)
+        if block is not None:
+            blocks.setdefault(block, Counter())[kind] += macs
     stages = []
-    for tokens, run in itertools.groupby(range(len(lens)), key=lambda block: lens[block]):
-        members = list(run)
+    for tokens, members in runs_of(counted.total.seq_lens or ()):
         together: Counter[str] = Counter()
         for block in members:
             together.update(blocks.get(block, Counter()))
@@ -78,5 +77,18 @@ def kinds_of(counted: Breakdown) -> Kinds:
     return Kinds({kind: whole[kind] for kind in KINDS if whole[kind]}, tuple(stages))
 
 
-def _kind(name: str) -> str:
+def kind_of(name: str) -> str:
+    """Return the kind of what a module at a path does itself."""
     return next((kind for pattern, kind in _OF_PATH if re.search(pattern, name)), "other")
+
+
+def block_of(name: str) -> int | None:
+    """Return the number of the block in which a module at a path lies; None outside of them."""
+    found = _BLOCK.match(name)
+    return int(found[1]) if found else None
+
+
+def runs_of(seq_lens: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Return the runs of blocks that see the same number of tokens, each as tokens and blocks: the stages."""
+    runs = itertools.groupby(range(len(seq_lens)), key=lambda block: seq_lens[block])
+    return [(tokens, list(run)) for tokens, run in runs]
