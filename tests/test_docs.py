@@ -125,11 +125,9 @@ def test_what_readme_says_of_scripted_seeds_is_so(readme):
     assert sentence in " ".join(readme.split())
 
 
-def test_readme_shows_the_claims_of_the_committed_trainings(readme, repository):
+def test_readme_shows_the_claims_of_the_committed_trainings(readme):
     """Its output is held to what is printed by the test of all commands."""
-    shown = f"hvt-bench reproduce --claims {TRAININGS}" in dict(commands_of(readme))
-    assert shown == (repository / TRAININGS).exists()
-    assert shown == ("<!-- claims:" not in readme)
+    assert f"hvt-bench reproduce --claims {TRAININGS}" in dict(commands_of(readme))
 
 
 def _false(found):
@@ -143,6 +141,7 @@ def _share(found, *verdicts):
 FIGURES_OF = {
     EXAMPLE: ["scaling", "speedup", "tokens", "breakdown"],
     "reports/examples/neighbours/run.csv": ["scaling"],
+    TRAININGS: ["accuracy"],
 }
 
 

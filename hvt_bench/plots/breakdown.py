@@ -70,6 +70,7 @@ def draw_breakdown(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = 
         ax.set_xlabel("ms of one pass" if index else style.axis_label("macs"))
         if way:
             ax.set_title(style.broken(way))
+    style.in_millions(figure.axes[0], "x", [sum(of.values()) for of in lengths[0].values()])
     style.add_legend(figure, [Patch(label=kind, **_look(kind)) for kind in kinds])
     left = len(networks) - MOST
     outside = sum(config_of(row) is None for row in centres(rows))
