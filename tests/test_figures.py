@@ -378,7 +378,7 @@ def test_breakdown_has_a_panel_of_times_for_each_way_of_measuring(figure):
     draw_breakdown(rows, figure)
     macs, one, eight = figure.axes
     assert (macs.get_title(), one.get_title(), eight.get_title()) == ("", "batch 1", "batch 8")
-    assert (macs.get_xlabel(), one.get_xlabel()) == ("GMACs", "ms of one pass")
+    assert (macs.get_xlabel(), one.get_xlabel()) == ("MMACs", "ms of one pass")
     assert [label.get_text() for label in macs.get_yticklabels()] == [
         "hvt",
         "1 block of 16 tokens",
