@@ -23,7 +23,8 @@ from hvt_bench.row import COLUMNS, Row, Value, csv_text
 _BOOKKEEPING = frozenset(
     "point_id family ran_on device_name driver_version torch_version cuda_version cudnn_version cpu_name "
     "hvt_bench_version git_commit hostname started_at seconds latency_samples fvcore_flops activations seq_lens "
-    "count_source arithmetic_intensity macs_per_s latency_ms_rounds resolution_ms reserved_memory_mib "
+    "count_source arithmetic_intensity macs_per_s peak_macs_per_s peak_bytes_per_s mfu_pct parts_ms stage_parts_ms "
+    "latency_ms_rounds resolution_ms reserved_memory_mib "
     "process_memory_mib clock_mhz_start clock_mhz_end fp32_precision cudnn_benchmark other_load_pct "
     "cpu_share_pct".split()
 )

@@ -27,7 +27,6 @@ class Peak(Metric):
             "point: the best of some, over all rounds",
             "1/s",
             "peak MACs per second",
-            best="high",
         ),
     ] = None
     peak_bytes_per_s: Annotated[
@@ -37,7 +36,6 @@ class Peak(Metric):
             "best of some, over all rounds",
             "1/s",
             "peak bytes per second",
-            best="high",
         ),
     ] = None
 
