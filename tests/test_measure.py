@@ -14,7 +14,9 @@ from hvt_bench.measure import (
     is_out_of_memory,
     measure_round,
 )
+from hvt_bench.metrics import peak
 from hvt_bench.metrics.estimate import estimate
+from hvt_bench.metrics.kinds import KINDS
 from hvt_bench.metrics.latency import MIN_PASSES
 from hvt_bench.models import parse_model
 from hvt_bench.point import Point
@@ -70,6 +72,24 @@ def test_a_round_measures_what_is_asked_for(dtype, attention):
         sample.values["memory"]["weights_mib"]
         == count_point(point()).values["complexity"]["params"] * bytes_each / 2**20
     )
+
+
+def test_parts_and_peak_are_measured_beside_each_other(monkeypatch):
+    monkeypatch.setattr(peak, "SIDES", (64,))
+    monkeypatch.setattr(peak, "COPIED_BYTES", 2**20)
+    sample = measure_round(Visit(point(), 0, ("parts", "peak")))
+    assert sample.status == "ok"
+    assert len(sample.values["parts"]["parts_ms"]) == len(KINDS)
+    assert sample.values["peak"]["peak_macs_per_s"] > 0
+
+
+def test_a_peak_without_memory_for_it_fails_no_point(monkeypatch):
+    def full(*_):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:113] . DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("hvt_bench.measure.measure_peak", full)
+    sample = measure_round(Visit(point(), 0, ("peak",)))
+    assert (sample.status, sample.values) == ("ok", {"peak": {}})
 
 
 def test_only_the_metrics_asked_for_are_measured():
