@@ -150,10 +150,11 @@ class Baseline:
         if self._point is None and not of_model:
             models = dict.fromkeys(str(row["model"]) for row in rows)
             raise RequestError(f"--baseline: {unknown('model', name, models)}")
-        self._centres: dict[Hashable, list[Row]] = defaultdict(list)
+        centres: dict[Hashable, list[Row]] = defaultdict(list)
         for row in of_model:
             if row["axis"] is None or row["axis"] in SWEEPABLE:
-                self._centres[_measured(row)].append(row)
+                centres[_measured(row)].append(row)
+        self._centres = {measured: _by_network(alike) for measured, alike in centres.items()}
         if self._point is None and not self._centres:
             raise RequestError(
                 f"--baseline {name}: no row of it is the centre of its axes; give the point_id of one of its rows"
@@ -167,10 +168,8 @@ class Baseline:
         """
         if self._point is not None:
             return self._point
-        found = self._centres.get(_measured(row), [])
-        if len(found) > 1:
-            apart = [name for name in NETWORK if len({centre[name] for centre in found}) > 1]
-            found = [centre for centre in found if all(centre[name] == row[name] for name in apart)]
+        apart, by_network = self._centres.get(_measured(row), ((), {}))
+        found = by_network.get(tuple(row[name] for name in apart), [])
         trainings = {tuple(centre[name] for name in TRAINED) for centre in found}
         alike = [centre for centre in found if trained_alike(centre, row)]
         found = alike or (found[:1] if len(trainings) == len(found) else found)
@@ -187,6 +186,15 @@ def ratio(value: Value, baseline: Value) -> float | None:
     if not isinstance(value, int | float) or not isinstance(baseline, int | float) or not baseline:
         return None
     return value / baseline
+
+
+def _by_network(centres: Sequence[Row]) -> tuple[tuple[str, ...], dict[Hashable, list[Row]]]:
+    """Return the fields in which the networks of several centres differ, and the centres by their values there."""
+    apart = tuple(name for name in NETWORK if len({centre[name] for centre in centres}) > 1)
+    found: dict[Hashable, list[Row]] = defaultdict(list)
+    for centre in centres:
+        found[tuple(centre[name] for name in apart)].append(centre)
+    return apart, found
 
 
 def _measured(row: Row) -> Hashable:
