@@ -92,7 +92,7 @@ def varying_network(rows: Sequence[Row]) -> tuple[str, ...]:
         places[row["model"], axis, row.get(axis), *[measured_by(row, name) for name in ways]].append(row)
     found: tuple[str, ...] = ()
     groups = [(group, 1) for group in places.values() if len(group) > 1]  # each with its kinds, told apart by `found`
-    for name in NETWORK:
+    for name in (name for name in NETWORK if len({row[name] for row in rows}) > 1):
         with_name = [(group, _kinds(group, (*found, name))) for group, _ in groups]
         if with_name != groups:
             found, groups = (*found, name), with_name
