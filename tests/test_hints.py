@@ -20,5 +20,9 @@ def test_conditions_are_on_columns_that_are_shown():
     assert list(hints(ROWS, ["model"])) == []
 
 
-def test_large_numbers_are_in_millions():
-    assert bounds(ROWS, ["model", "macs"]) == ["macs<=2400M"]
+def test_large_numbers_are_short():
+    assert bounds(ROWS, ["model", "macs"]) == ["macs<=2.4G"]
+
+
+def test_a_bound_is_fulfilled_by_the_row_in_the_middle():
+    assert bounds([row(macs=2_402_020_608), row(macs=2_402_020_608)], ["macs"]) == ["macs<=2.41G"]

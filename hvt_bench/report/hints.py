@@ -8,7 +8,7 @@ from statistics import median
 from hvt_bench.row import COLUMNS, Row, csv_text
 
 _FIRST = ("latency_ms", "macs", "params")  # of columns of numbers
-_MILLION = 1e6
+_SHORT = {"G": 1e9, "M": 1e6}  # as the table shows them, and --where reads them
 
 
 def hints(rows: Sequence[Row], names: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -31,7 +31,15 @@ def bounds(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     for name in sorted(numbers, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST)):
         values = [value for row in rows if isinstance(value := row[name], int | float)]
         if values:
-            middle = median(values)
-            at = f"{middle / _MILLION:.0f}M" if middle >= _MILLION else csv_text(float(f"{middle:.3g}"))
-            found.append(f"{name}<={at}")
+            found.append(f"{name}<={_short(median(values))}")
     return found
+
+
+def _short(value: float) -> str:
+    """Spell a number to three digits and no lower: `2.4G`, `22.1M`, `40.2`."""
+    suffix, unit = next(((suffix, unit) for suffix, unit in _SHORT.items() if value >= unit), ("", 1.0))
+    scaled = value / unit
+    digits = f"{scaled:.3g}"
+    if float(digits) < scaled:  # so that the row in the middle fulfils `<=`
+        digits = f"{scaled + 0.005 * abs(scaled):.3g}"
+    return csv_text(float(digits)) + suffix
