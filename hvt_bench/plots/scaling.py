@@ -25,7 +25,7 @@ from hvt_bench.analysis.series import (
     varying_network,
     varying_protocol,
 )
-from hvt_bench.analysis.trained import ACCURACIES, SPREADS, varying_training
+from hvt_bench.analysis.trained import ACCURACIES, SPREADS, ended_badly, ended_well, varying_training
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
 from hvt_bench.plots.bars import bars_note, spread
@@ -163,7 +163,10 @@ def _frames(
 def _of_metric(points: pd.DataFrame, rows: Sequence[Row], metric: str) -> pd.DataFrame:
     ends = [_ends(row, metric) for row in rows]
     points = points.assign(
-        y=[style.shown(row, metric) for row in rows], low=[low for low, _ in ends], high=[high for _, high in ends]
+        y=[style.shown(row, metric) for row in rows],
+        low=[low for low, _ in ends],
+        high=[high for _, high in ends],
+        whole=[metric not in ACCURACIES or ended_well(row) for row in rows],
     )
     if FITTED.get(metric) != "counted":
         return points
@@ -244,6 +247,9 @@ def _draw_lines(ax: Axes, points: pd.DataFrame, looks: Mapping[str, Look], joine
         swept = of_line.dropna(subset="x").sort_values("x")
         if swept["y"].notna().any():
             ax.plot(swept["x"], swept["y"], label=str(line), **look)
+            if not swept["whole"].all():
+                lost = swept[~swept["whole"]]
+                ax.plot(lost["x"], lost["y"], **look | {"linestyle": "", "markerfacecolor": "white"})
             if len(looks) <= MOST_BANDS:
                 _draw_rounds(ax, swept, look["color"], joined)
     if points["y"].isna().all():
@@ -273,6 +279,7 @@ def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, fi
     more = points["line"].nunique() - MOST_LINES
     rounds = points["low"].notna().any() and "latency_ms" in metrics
     seeds = bars_note(rows, "bands") if any(metric in SPREADS for metric in metrics) else []
+    lost = ended_badly(rows) if any(metric in ACCURACIES for metric in metrics) else ""
     notes = {
         f"MACs of one image{whatever}": "macs" in metrics,
         "latency of one batch": "latency_ms" in metrics,
@@ -288,6 +295,7 @@ def _notes(rows: Sequence[Row], metrics: Sequence[str], points: pd.DataFrame, fi
     return [
         *(note for note, applies in notes.items() if applies),
         *seeds,
+        *([f"hollow on a line: {lost}, so the mean of the others"] if lost else []),
         *left_out(rows, *metrics),
         *_alone(rows, metrics),
         *off_axes(rows),
