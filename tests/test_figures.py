@@ -260,6 +260,30 @@ def test_tradeoff_of_top1_is_filled_as_what_is_measured_here_and_joins_no_single
     assert "Dashed" not in footer(figure)
 
 
+def test_no_front_is_promised_where_each_is_a_single_point(figure):
+    draw_accuracy([trained(HVT, 84.0)], figure, Asked(metrics=("macs",)))
+    assert "Dashed" not in footer(figure)
+    draw_accuracy([trained(HVT, 84.0), trained(DEIT, 88.0)], other := Figure(layout="constrained"))
+    assert "Dashed: a front for each marker" in footer(other)
+
+
+def test_names_lie_across_no_bar_of_tradeoff(figure):
+    draw_tradeoff([trained(HVT, 84.0, 86.0), trained(DEIT, 88.0)], figure, Asked(metrics=("macs", "top1")))
+    (labels,) = (artist for artist in figure.axes[0].artists if isinstance(artist, Labels))
+    ((x, low, high),) = bars(figure.axes[0])
+    assert {place for place, _ in labels.bars} == {x}
+    assert [min(labels.bars[:, 1]), max(labels.bars[:, 1])] == pytest.approx([low, high])
+
+
+def test_scaling_of_top1_draws_hollow_what_lost_seeds(figure):
+    shallow = trained(SHALLOW, 70.0, 74.0, status="error")
+    draw_scaling([trained(HVT, 84.0, 86.0), shallow], figure, Asked(metrics=("top1",)))
+    hollow = [line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white"]
+    assert [line.get_xydata().tolist() for line in hollow] == [[[SHALLOW["depth"], 72.0]]]
+    why = "1 row (hvt_s_1) of which not every training ended well, so the mean of the others"
+    assert f"Hollow on a line: {why}" in footer(figure)
+
+
 def test_scaling_of_top1_has_a_band_between_seeds(figure):
     rows = [trained(HVT, 84.0, 86.0), trained(SHALLOW, 80.0, 81.0)]
     draw_scaling(rows, figure, Asked(metrics=("top1",)))

@@ -13,7 +13,7 @@ from hvt_bench.plots import FIGURES, save_figures
 from hvt_bench.plots.asked import Asked
 from hvt_bench.plots.memory import draw_memory
 from hvt_bench.plots.scaling import MOST_LINES, draw_scaling
-from hvt_bench.plots.style import PAGE_IN, WIDTHS_IN, axis_label, fit_height, journal_style, palette, wants_log
+from hvt_bench.plots.style import PAGE_IN, WIDTHS_IN, axis_label, fit_height, journal_style, palette, scale, wants_log
 from hvt_bench.plots.tradeoff import draw_tradeoff, round_rates
 from hvt_bench.row import Row
 
@@ -131,6 +131,18 @@ def test_a_row_of_panels_has_one_scale_and_a_linear_one_starts_at_zero(figure):
     assert depth_ms.get_yscale() == stages_ms.get_yscale() == "linear"
     assert depth_ms.get_ylim()[0] == stages_ms.get_ylim()[0] == 0
     assert depth_ms.get_ylim()[1] > 7
+
+
+def test_ten_thousand_and_more_are_short_on_a_logarithmic_axis(figure):
+    ax = figure.add_subplot()
+    scale(ax, "x", [20.0, 2e6], True)
+    assert ax.xaxis.get_major_formatter().format_ticks([0.1, 1000, 10_000, 2e5, 1e6]) == [
+        "0.1",
+        "1000",
+        "10k",
+        "200k",
+        "1M",
+    ]
 
 
 def test_an_axis_of_far_apart_values_is_logarithmic(figure):

@@ -18,7 +18,7 @@ from hvt_bench.analysis.trained import ended_badly, ended_well
 from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
-from hvt_bench.plots.bars import bars_note, draw_bars
+from hvt_bench.plots.bars import along_bars, bars_note, draw_bars
 from hvt_bench.plots.labels import Labels
 from hvt_bench.plots.panels import fitting
 from hvt_bench.plots.scatter import MOST_NAMES, OTHERS, collect
@@ -37,7 +37,6 @@ _OF_TRAININGS = ("total_train_macs", "train_s")
 """What the training took that was measured here: a top-1 from elsewhere took another."""
 _OF_NETWORKS = ("params", "macs", "fvcore_flops", "activations", "train_macs", "total_train_macs")
 """The same however a network is measured: one point for each."""
-_ALONG_BAR = (-1.0, -0.67, -0.33, 0.33, 0.67, 1.0)  # of its length: no name lies across it
 _MOST_SAID = 3  # networks of which a system prints several numbers
 
 
@@ -64,9 +63,9 @@ def draw_accuracy(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     points = pd.concat([part.points for part in parts])
     colours = style.palette(list(dict.fromkeys(points["hue"]))[:MOST_HUES])
     markers = _markers(points)
-    _draw_parts(figure, parts, colours, markers)
+    joined = _draw_parts(figure, parts, colours, markers)
     _add_legend(figure, points, colours, markers)
-    style.add_footer(figure, rows, [*_notes(rows, known, points, asked), *beyond])
+    style.add_footer(figure, rows, [*_notes(rows, known, points, asked, joined), *beyond])
     return figure
 
 
@@ -148,7 +147,9 @@ def _markers(points: pd.DataFrame) -> dict[str, str]:
     return found | dict(zip(systems, cycle(_OF_SYSTEMS), strict=False))
 
 
-def _notes(rows: Sequence[Row], known: Sequence[tuple[Row, Top1]], points: pd.DataFrame, asked: Asked) -> Iterator[str]:
+def _notes(
+    rows: Sequence[Row], known: Sequence[tuple[Row, Top1]], points: pd.DataFrame, asked: Asked, joined: bool
+) -> Iterator[str]:
     sources = {found.source for _, found in known}
     systems = list(dict.fromkeys(found.system for _, found in known if found.system))
     if "measured" in sources:
@@ -161,7 +162,8 @@ def _notes(rows: Sequence[Row], known: Sequence[tuple[Row, Top1]], points: pd.Da
         yield from _several(known)
     if len({found.data for _, found in known}) > 1:
         yield "a panel for each data set: numbers on different ones do not compare"
-    yield "dashed: a front for each marker, where no other of it has higher top-1 and costs less"
+    if joined:
+        yield "dashed: a front for each marker, where no other of it has higher top-1 and costs less"
     drawn = {id(row) for row, _ in known}
     if lost := ended_badly(rows):
         yield f"not drawn: {lost}"
@@ -207,13 +209,16 @@ def _draw_parts(
     parts: Sequence[_Part],
     colours: Mapping[str, tuple[float, float, float]],
     markers: Mapping[str, str],
-) -> None:
-    """Draw the panels one after the other; those of one data set share the axis of top-1."""
+) -> bool:
+    """Draw the panels one after the other; those of one data set share the axis of top-1.
+
+    Returns whether a front has two points to be joined.
+    """
     several = len({part.data for part in parts}) > 1
     most = max(style.most_columns(figure, LEAST_IN), 2 if len(parts) > MOST_STACKED else 1)
     grid_rows, columns = style.layout(len(parts), most)
     grid = figure.add_gridspec(grid_rows, columns)
-    index = 0
+    index, joined = 0, False
     for data, of_data in groupby(parts, key=lambda part: part.data):
         first = None
         for part in of_data:
@@ -228,8 +233,9 @@ def _draw_parts(
             values = list(part.points["x"])
             style.scale(ax, "x", values, style.wants_log(values))
             style.in_millions(ax, "x", values)
-            _mark_fronts(ax, part)
+            joined |= _mark_fronts(ax, part)
             index += 1
+    return joined
 
 
 def _draw_points(
@@ -242,11 +248,15 @@ def _draw_points(
         ax.plot(some["x"], some["y"], linestyle="", marker=markers[str(source)], **look)
 
 
-def _mark_fronts(ax: Axes, part: _Part) -> None:
-    """Join the front of each source, measured in one way, and name the points, those of the fronts first."""
+def _mark_fronts(ax: Axes, part: _Part) -> bool:
+    """Join the front of each source, measured in one way, and name the points, those of the fronts first.
+
+    Returns whether one of the fronts has two points.
+    """
     places = list(zip(part.points["x"], part.points["y"], strict=True))
     named: list[int] = []
     fronts: list[tuple[float, float]] = []
+    joined = False
     groups = list(zip(part.points["source"], part.points["alike"], strict=True))
     for group in dict.fromkeys(groups):
         of_group = [index for index, found in enumerate(groups) if found == group]
@@ -254,14 +264,14 @@ def _mark_fronts(ax: Axes, part: _Part) -> None:
         ends = [places[index] for index in best]
         ax.plot(*zip(*ends, strict=True), color="0.25", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
         named, fronts = named + best, fronts + ends
+        joined |= len(set(ends)) > 1
     names = list(part.points["name"])
     first = {names[index]: index for index in reversed([*named, *range(len(places))])}
     named = [index for index in dict.fromkeys([*named, *range(len(places))]) if first[names[index]] == index]
     named = named[:MOST_NAMES]
-    barred = part.points.dropna(subset="spread")
-    bars = list(zip(barred["x"], barred["y"], barred["spread"], strict=True))
-    ends = [(x, y + way * spread) for x, y, spread in bars for way in _ALONG_BAR]
-    Labels(ax, [places[i] for i in named], [names[i] for i in named], places, fronts, ends)
+    bars = along_bars(part.points)
+    Labels(ax, [places[i] for i in named], [names[i] for i in named], places, fronts, bars)
+    return joined
 
 
 def _add_legend(

@@ -13,6 +13,8 @@ from hvt_bench.analysis.trained import SPREADS, number_of_seeds, seeds_of
 from hvt_bench.errors import plural
 from hvt_bench.row import Row
 
+_ALONG = (-1.0, -0.67, -0.33, 0.33, 0.67, 1.0)  # of the length of a bar
+
 
 def spread(row: Row, column: str) -> float:
     """Return the standard deviation between the seeds of a row; NaN where there is none."""
@@ -34,6 +36,13 @@ def draw_bars(ax: Axes, points: pd.DataFrame, colour: Any) -> None:
             capthick=0.8,
             zorder=2,
         )
+
+
+def along_bars(points: pd.DataFrame) -> list[tuple[float, float]]:
+    """Return places on the bars of `draw_bars`, so close together that a name between them would lie across one."""
+    barred = points.dropna(subset="spread")
+    bars = zip(barred["x"], barred["y"], barred["spread"], strict=True)
+    return [(x, y + way * spread) for x, y, spread in bars for way in _ALONG]
 
 
 def bars_note(rows: Sequence[Row], what: str = "bars") -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hvt_bench.analysis.series import absent, having
 from hvt_bench.plots import style
+from hvt_bench.plots.asides import write_beside
 from hvt_bench.plots.asked import NOTHING, Asked
 from hvt_bench.plots.panels import on_a_page
 from hvt_bench.plots.scatter import Panel, collect, draw_panels, more_hues, name_points, set_scales
@@ -24,12 +25,13 @@ def draw_noise(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = NOTH
     columns = ("latency_ms", "latency_spread_pct")
     points = collect(rows, asked, lambda row: (style.shown(row, columns[0]), style.shown(row, columns[1])))
     points, beyond = on_a_page(figure, points)
-    panels = draw_panels(figure, points, (style.axis_label(columns[0]), "spread between rounds (%)"))
+    panels = draw_panels(figure, points, (style.axis_label(columns[0]), "spread between\nrounds (%)"))
     set_scales(panels[0].ax, points, together=False)
     for panel in panels:
         _draw_levels(panel)
         noisiest = panel.points["y"].reset_index(drop=True).nlargest(MOST_NAMES)
-        name_points(panel, [int(str(place)) for place in noisiest.index])
+        if points["name"].nunique() > 1:
+            name_points(panel, [int(str(place)) for place in noisiest.index])
     without = sum(row["latency_spread_pct"] is None for row in having(rows, "latency_ms"))
     notes = [
         f"noisy: above {NOISY_PCT:g} %",
@@ -56,4 +58,4 @@ def _draw_levels(panel: Panel) -> None:
         if level > top:
             continue
         panel.ax.axhline(level, color="0.6", linewidth=0.7, linestyle=(0, (5, 2)), zorder=1)
-        style.write_beside(panel.ax, level, name, "bottom" if above else "top")
+        write_beside(panel.ax, level, name, "bottom" if above else "top")

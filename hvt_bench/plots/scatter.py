@@ -170,8 +170,13 @@ def _add_axes(figure: style.AnyFigure, ways: Sequence[str], labels: tuple[str, s
             ax.set_title(style.broken(way, int(14 * style.width_in(figure) / columns)), pad=11)  # clear of labels
         left, lowest = index % columns == 0, index + columns >= len(ways)
         ax.tick_params(labelleft=left, labelbottom=lowest)
+        ax.tick_params(which="minor", left=left, bottom=lowest)
         ax.set_xlabel(labels[0] if lowest else "")
         ax.set_ylabel(labels[1] if left else "")
+        ax.xaxis.set_in_layout(lowest)  # measuring ticks takes the layout seconds, and these have no labels
+        ax.yaxis.set_in_layout(left)
+        for spine in ax.spines.values():  # within what the labels take; of many panels, they measure all ticks again
+            spine.set_in_layout(False)
         found.append(ax)
     return found
 
@@ -186,27 +191,35 @@ def set_scales(ax: Axes, points: pd.DataFrame, together: bool = True) -> None:
     style.scale(ax, "y", both[1], wants[1])
 
 
-def mark_front(panel: Panel, x: Sought, y: Sought) -> bool:
+def mark_front(panel: Panel, x: Sought, y: Sought, bars: Sequence[tuple[float, float]] = ()) -> bool:
     """Join the points that no other beats in both quantities; name them and the centres, where there is room.
 
-    Returns whether there are two to be joined.
+    No name covers the places `bars`. Returns whether there are two to be joined.
     """
     places = list(zip(panel.points["x"], panel.points["y"], strict=True))
     best = front(places, x, y)
     on_front = [places[index] for index in best]
     panel.ax.plot(*zip(*on_front, strict=True), color="0.25", linewidth=0.8, linestyle=(0, (4, 2)), zorder=1.5)
     if panel.points["name"].nunique() > 1:
-        name_points(panel, [*best, *centres_of(panel)], on_front)
+        name_points(panel, [*best, *centres_of(panel)], on_front, bars)
     return len(set(on_front)) > 1
 
 
-def name_points(panel: Panel, chosen: Sequence[int], line: Sequence[tuple[float, float]] = ()) -> None:
-    """Name points by their places in the panel, each name once, the first come first; no name crosses `line`."""
+def name_points(
+    panel: Panel,
+    chosen: Sequence[int],
+    line: Sequence[tuple[float, float]] = (),
+    bars: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Name points by their places in the panel, each name once, the first come first.
+
+    No name crosses `line` or covers the places `bars`.
+    """
     places = list(zip(panel.points["x"], panel.points["y"], strict=True))
     names = list(panel.points["name"])
     first = {names[index]: index for index in reversed(chosen)}
     named = sorted(first.values(), key=list(chosen).index)[:MOST_NAMES]
-    Labels(panel.ax, [places[index] for index in named], [names[index] for index in named], places, line)
+    Labels(panel.ax, [places[index] for index in named], [names[index] for index in named], places, line, bars)
 
 
 def centres_of(panel: Panel) -> list[int]:

@@ -20,6 +20,7 @@ from hvt_bench.analysis.series import absent, left_out
 from hvt_bench.analysis.trained import ACCURACIES
 from hvt_bench.errors import RequestError, plural
 from hvt_bench.plots import style
+from hvt_bench.plots.asides import write_above, write_at, write_beside
 from hvt_bench.plots.asked import NOTHING, Asked
 from hvt_bench.plots.panels import on_a_page
 from hvt_bench.plots.scatter import (
@@ -112,11 +113,11 @@ def _draw_shares(panel: Panel) -> None:
         dashes = "-" if share == 1 else (0, (5, 2))
         panel.ax.plot(x[inside], y[inside], color="0.6", linewidth=0.7, linestyle=dashes, zorder=1)
         if share == 1 and y[-1] > top:
-            style.write_above(panel.ax, float(x[inside][-1]), name)
+            write_above(panel.ax, float(x[inside][-1]), name)
         elif share == 1:
-            style.write_beside(panel.ax, float(y[-1]), name)
+            write_beside(panel.ax, float(y[-1]), name)
         else:
-            style.write_at(panel.ax, (float(x[inside][0]), float(y[inside][0])), name)
+            write_at(panel.ax, (float(x[inside][0]), float(y[inside][0])), name)
 
 
 def _write_under_title(panel: Panel, text: str) -> None:

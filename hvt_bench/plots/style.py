@@ -17,7 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import Formatter, FuncFormatter, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, NullFormatter
 
 from hvt_bench.analysis.series import values_of
 from hvt_bench.row import COLUMNS, Row, csv_text
@@ -45,6 +45,7 @@ DPI, CLOUD_DPI = 300, 200  # of a figure made of dots; of what is, in one made o
 DIGIT_IN = 0.062  # width of a digit of 7 pt DejaVu Sans
 
 _DECADES_FROM = 1e3  # on a logarithmic axis that ranges further only powers of ten have a label
+_LONG_FROM = 1e4  # numbers that would run into their neighbours
 _LABELS_IN = 0.4  # height of the labels under the lowest panels
 _LEGEND_LETTERS = 34  # a longer name in the legend is broken behind a comma: three of these fit side by side
 _NARROWEST_IN, _NARROW_LETTER_IN = 0.2, 0.03  # what an entry of the legend takes at least, and each letter of it
@@ -67,6 +68,7 @@ _STYLE: dict[Any, Any] = {
     "legend.fontsize": 7,
     "legend.frameon": False,
     "axes.linewidth": 0.6,
+    "axes.titley": 1.0,  # else matplotlib measures all ticks again, lest some stand above a panel
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -186,46 +188,14 @@ def in_millions(ax: Axes, which: Literal["x", "y"], values: Sequence[float]) -> 
 
 
 def mark_log(axis: Axis, formatter: Formatter | None, low: float, high: float) -> None:
-    """Put plain numbers, or those of `formatter`, at the ticks of a logarithmic axis."""
+    """Put plain numbers, `20k` from ten thousand on, or those of `formatter` at the ticks of a logarithmic axis."""
     axis.set_major_locator(LogLocator(subs=(1.0,) if high / low > _DECADES_FROM else (1.0, 2.0, 5.0)))
-    axis.set_major_formatter(formatter or StrMethodFormatter("{x:g}"))
+    axis.set_major_formatter(formatter or FuncFormatter(lambda value, _: _number(value)))
     axis.set_minor_formatter(NullFormatter())
 
 
-def write_beside(ax: Axes, y: float, text: str, va: str = "center") -> None:
-    """Name a level right of a panel."""
-    ax.annotate(
-        text,
-        (1, y),
-        xycoords=("axes fraction", "data"),
-        xytext=(2, 0),
-        textcoords="offset points",
-        va=va,
-        fontsize=6,
-        color=GREY,
-        annotation_clip=False,
-    )
-
-
-def write_above(ax: Axes, x: float, text: str) -> None:
-    """Name a place above a panel."""
-    ax.annotate(
-        text,
-        (x, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(0, 1),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=6,
-        color=GREY,
-        annotation_clip=False,
-    )
-
-
-def write_at(ax: Axes, at: tuple[float, float], text: str) -> None:
-    """Name a line inside a panel, right above it from its left end."""
-    ax.annotate(text, at, xytext=(3, 1.5), textcoords="offset points", fontsize=6, color=GREY)
+def _number(value: float) -> str:
+    return f"{value:g}" if value < _LONG_FROM else EngFormatter(sep="")(value)
 
 
 def layout(panels: int, most: int) -> tuple[int, int]:

@@ -12,8 +12,9 @@ from hvt_bench.analysis.front import sought
 from hvt_bench.analysis.series import absent, left_out
 from hvt_bench.analysis.trained import ACCURACIES, TRAINED, ended_badly, ended_well, varying_training
 from hvt_bench.plots import style
+from hvt_bench.plots.asides import write_above, write_beside
 from hvt_bench.plots.asked import NOTHING, Asked
-from hvt_bench.plots.bars import bars_note, draw_bars, spread
+from hvt_bench.plots.bars import along_bars, bars_note, draw_bars, spread
 from hvt_bench.plots.panels import on_a_page
 from hvt_bench.plots.scatter import Panel, above_zero, collect, draw_panels, front_note, mark_front, set_scales
 from hvt_bench.row import COLUMNS, Row
@@ -44,12 +45,13 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
         draw_bars(panel.ax, panel.points, style.GREY)
     joined = False
     for panel in panels:
-        joined |= mark_front(panel, sought(x), sought(y))
+        joined |= mark_front(panel, sought(x), sought(y), along_bars(panel.points))
         panel.ax.set(xlim=panel.ax.get_xlim(), ylim=panel.ax.get_ylim())
     rated = [panel for panel in panels if usual and panel.points["batch_size"].nunique() == 1]
     for panel in rated:
         most = int(LABELS_IN_A_ROW * style.width_in(figure) / style.WIDTHS_IN["two"] / len(panels))
-        for rate in round_rates(list(_rates(panel.points)), max(3, most)):
+        rates = round_rates(list(_rates(panel.points)), max(3, most))
+        for rate in sorted(rates, key=lambda rate: not f"{rate:e}".startswith("1.")):  # powers of ten have labels first
             _draw_rate(panel, rate)
     notes = [
         *(["marker: swept axis"] if points["centre"].nunique() > 1 else []),
@@ -128,6 +130,6 @@ def _draw_rate(panel: Panel, rate: float) -> None:
         return
     panel.ax.plot([left, right], [ms_per_gmac * left, ms_per_gmac * right], color="0.7", linewidth=0.6, zorder=1)
     if ms_per_gmac * right > top:
-        style.write_above(panel.ax, top / ms_per_gmac, EngFormatter("/s")(rate))
+        write_above(panel.ax, top / ms_per_gmac, EngFormatter("/s")(rate))
     else:
-        style.write_beside(panel.ax, ms_per_gmac * right, EngFormatter("/s")(rate))
+        write_beside(panel.ax, ms_per_gmac * right, EngFormatter("/s")(rate))
