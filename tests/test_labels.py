@@ -1,6 +1,7 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from hvt_bench.plots.labels import Labels, along, place
@@ -73,3 +74,12 @@ def test_labels_of_crowded_points_move_away_and_have_a_line():
     assert near[0] - 100 == 3.5
     assert far[1] >= 104.5
     assert np.hypot(*(np.clip(column[0], far[:2], far[2:]) - column[0])) > 4.5
+
+
+def test_a_name_crosses_no_bar_however_long():
+    figure = Figure((3, 6))
+    ax = figure.add_subplot(xlim=(0, 1), ylim=(0, 1))
+    labels = Labels(ax, [(0.9, 0.5)], ["a long name"], [(0.9, 0.5)], bars=[((0.9, 0.0), (0.9, 1.0))])
+    FigureCanvasAgg(figure).draw()
+    (box,) = labels.places
+    assert box[2] <= ax.transData.transform((0.9, 0.5))[0]

@@ -18,7 +18,7 @@ from hvt_bench.analysis.trained import ended_badly, ended_well
 from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import NOTHING, Asked
-from hvt_bench.plots.bars import along_bars, bars_note, draw_bars
+from hvt_bench.plots.bars import bars_note, draw_bars, ends_of_bars
 from hvt_bench.plots.labels import Labels
 from hvt_bench.plots.panels import fitting
 from hvt_bench.plots.scatter import MOST_NAMES, OTHERS, collect
@@ -269,7 +269,7 @@ def _mark_fronts(ax: Axes, part: _Part) -> bool:
     first = {names[index]: index for index in reversed([*named, *range(len(places))])}
     named = [index for index in dict.fromkeys([*named, *range(len(places))]) if first[names[index]] == index]
     named = named[:MOST_NAMES]
-    bars = along_bars(part.points)
+    bars = ends_of_bars(part.points)
     Labels(ax, [places[i] for i in named], [names[i] for i in named], places, fronts, bars)
     return joined
 

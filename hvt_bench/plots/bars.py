@@ -13,8 +13,6 @@ from hvt_bench.analysis.trained import SPREADS, number_of_seeds, seeds_of
 from hvt_bench.errors import plural
 from hvt_bench.row import Row
 
-_ALONG = (-1.0, -0.67, -0.33, 0.33, 0.67, 1.0)  # of the length of a bar
-
 
 def spread(row: Row, column: str) -> float:
     """Return the standard deviation between the seeds of a row; NaN where there is none."""
@@ -38,11 +36,11 @@ def draw_bars(ax: Axes, points: pd.DataFrame, colour: Any) -> None:
         )
 
 
-def along_bars(points: pd.DataFrame) -> list[tuple[float, float]]:
-    """Return places on the bars of `draw_bars`, so close together that a name between them would lie across one."""
+def ends_of_bars(points: pd.DataFrame) -> list[tuple[tuple[float, float], tuple[float, float]]]:
+    """Return the lower and the upper end of each bar of `draw_bars`."""
     barred = points.dropna(subset="spread")
     bars = zip(barred["x"], barred["y"], barred["spread"], strict=True)
-    return [(x, y + way * spread) for x, y, spread in bars for way in _ALONG]
+    return [((x, y - spread), (x, y + spread)) for x, y, spread in bars]
 
 
 def bars_note(rows: Sequence[Row], what: str = "bars") -> list[str]:

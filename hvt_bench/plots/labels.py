@@ -93,11 +93,11 @@ class Labels(Artist):
         texts: Sequence[str],
         taken: Sequence[Place],
         line: Sequence[Place] = (),
-        bars: Sequence[Place] = (),
+        bars: Sequence[tuple[Place, Place]] = (),
     ) -> None:
         """Name `points` of a panel; `taken` are all that no name may cover, `line` joins some: none may cross it.
 
-        Nor may any cover the places `bars`, but as no points are there, a name may be nearer to one than to its own.
+        Nor may any cross `bars`, told by their ends, but a name may be nearer to one than to its own point.
         """
         super().__init__()
         self.points, self.taken = np.asarray(points, float), np.asarray(taken, float)
@@ -122,7 +122,8 @@ class Labels(Artist):
         frame = ax.get_window_extent(renderer)
         markers = taken = ax.transData.transform(self.taken)
         if len(self.bars):
-            taken = np.concatenate([taken, ax.transData.transform(self.bars)])
+            ends = ax.transData.transform(self.bars.reshape(-1, 2)).reshape(-1, 2, 2)
+            taken = np.concatenate([taken, *(along(bar, 2 * _POINT_PT * pt) for bar in ends)])
         if len(self.line) > 1:
             taken = np.concatenate([taken, along(ax.transData.transform(self.line), 2 * _POINT_PT * pt)])
         self.places = place(points, sizes, taken, frame.extents, pt, markers)

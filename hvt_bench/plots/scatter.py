@@ -17,7 +17,7 @@ from hvt_bench.analysis.series import MACHINE, describe, values_of, ways_of
 from hvt_bench.errors import plural
 from hvt_bench.plots import style
 from hvt_bench.plots.asked import Asked
-from hvt_bench.plots.labels import Labels
+from hvt_bench.plots.labels import Labels, Place
 from hvt_bench.plots.panels import ascending, where
 from hvt_bench.point import SWEEPABLE
 from hvt_bench.row import Row, csv_text
@@ -191,10 +191,10 @@ def set_scales(ax: Axes, points: pd.DataFrame, together: bool = True) -> None:
     style.scale(ax, "y", both[1], wants[1])
 
 
-def mark_front(panel: Panel, x: Sought, y: Sought, bars: Sequence[tuple[float, float]] = ()) -> bool:
+def mark_front(panel: Panel, x: Sought, y: Sought, bars: Sequence[tuple[Place, Place]] = ()) -> bool:
     """Join the points that no other beats in both quantities; name them and the centres, where there is room.
 
-    No name covers the places `bars`. Returns whether there are two to be joined.
+    No name crosses `bars`, told by their ends. Returns whether there are two to be joined.
     """
     places = list(zip(panel.points["x"], panel.points["y"], strict=True))
     best = front(places, x, y)
@@ -209,11 +209,11 @@ def name_points(
     panel: Panel,
     chosen: Sequence[int],
     line: Sequence[tuple[float, float]] = (),
-    bars: Sequence[tuple[float, float]] = (),
+    bars: Sequence[tuple[Place, Place]] = (),
 ) -> None:
     """Name points by their places in the panel, each name once, the first come first.
 
-    No name crosses `line` or covers the places `bars`.
+    No name crosses `line` or `bars`, told by their ends.
     """
     places = list(zip(panel.points["x"], panel.points["y"], strict=True))
     names = list(panel.points["name"])

@@ -14,7 +14,7 @@ from hvt_bench.analysis.trained import ACCURACIES, TRAINED, ended_badly, ended_w
 from hvt_bench.plots import style
 from hvt_bench.plots.asides import write_above, write_beside
 from hvt_bench.plots.asked import NOTHING, Asked
-from hvt_bench.plots.bars import along_bars, bars_note, draw_bars, spread
+from hvt_bench.plots.bars import bars_note, draw_bars, ends_of_bars, spread
 from hvt_bench.plots.panels import on_a_page
 from hvt_bench.plots.scatter import Panel, above_zero, collect, draw_panels, front_note, mark_front, set_scales
 from hvt_bench.row import COLUMNS, Row
@@ -45,7 +45,7 @@ def draw_tradeoff(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
         draw_bars(panel.ax, panel.points, style.GREY)
     joined = False
     for panel in panels:
-        joined |= mark_front(panel, sought(x), sought(y), along_bars(panel.points))
+        joined |= mark_front(panel, sought(x), sought(y), ends_of_bars(panel.points))
         panel.ax.set(xlim=panel.ax.get_xlim(), ylim=panel.ax.get_ylim())
     rated = [panel for panel in panels if usual and panel.points["batch_size"].nunique() == 1]
     for panel in rated:
