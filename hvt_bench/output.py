@@ -15,8 +15,8 @@ from hvt_bench.journal import journal_line, past_rows, read_journal
 from hvt_bench.known import Run
 from hvt_bench.measure import utc_now
 from hvt_bench.point import ANY_GPU
-from hvt_bench.row import Row, csv_text
-from hvt_bench.table import read_table, write_table
+from hvt_bench.row import COLUMNS, Row
+from hvt_bench.table import read_table, table_text, write_table
 
 JOURNAL = ".journal.jsonl"
 CHECKPOINTS = ".checkpoints"
@@ -62,7 +62,7 @@ def make_way(
         torn.unlink(missing_ok=True)
     journal_path, jobs, states = journal_of(path), slurm_of(path), checkpoints_of(path)
     earlier = read_journal(journal_path)
-    if earlier is not None and path.exists():
+    if earlier is not None and path.exists() and not _as_given(path, earlier):
         read_table(path)  # refuses a file that is not ours, whatever stands beside it
     if earlier is None:
         if not path.exists() and not jobs.exists():
@@ -123,21 +123,32 @@ def keep_changed(path: Path, run: Run) -> Path | None:
 
     A row that is older than the journal's last lines, as a kill leaves it, or that is missing, is no change.
     """
-    if not path.exists():
+    if not path.exists() or _as_given(path, run):
         return None
     with path.open(newline="", encoding="utf-8-sig") as file:
         header, *lines = (line for line in csv.reader(file) if line)
-    given = _texts(run.rows(), header)
-    strange = {tuple(line) for line in lines} - given
+    strange = {tuple(line) for line in lines} - _texts(run.rows(), header)
     place = header.index("point_id")
     if strange <= _texts(past_rows(journal_of(path), {line[place] for line in strange}) if strange else (), header):
         return None
     return keep_aside(path)
 
 
+def _as_given(path: Path, run: Run) -> bool:
+    """Say whether a CSV is, to the last byte, what its journal gives: then nobody need read what its lines say."""
+    with contextlib.suppress(OSError):  # of which reading it tells
+        return path.read_bytes() == table_text(run.rows()).encode()
+    return False
+
+
 def _texts(rows: Iterable[Row], header: Sequence[str]) -> set[tuple[str, ...]]:
-    """Spell rows under a header, of another version perhaps."""
-    return {tuple(csv_text(row.get(name)) for name in header) for row in rows}
+    """Spell rows under a header, of another version perhaps, from their lines: those are written next."""
+    places = {name: place for place, name in enumerate(COLUMNS)}
+    taken = [places.get(name, len(places)) for name in header]
+    texts = csv.reader(row.line for row in rows)
+    if taken == [*range(len(places))]:
+        return set(map(tuple, texts))
+    return {tuple([*line, ""][place] for place in taken) for line in texts}
 
 
 def keep_aside(path: Path) -> Path:

@@ -119,14 +119,18 @@ class Row(dict[str, Value]):
     @cached_property
     def line(self) -> str:
         """The row as a line of CSV; spelling it takes as long as all else that is done with it."""
-        return csv_line(map(csv_text, self.values()))
+        return csv_line([value if type(value) in _SPELT_ALIKE else csv_text(value) for value in self.values()])
 
     def __repr__(self) -> str:
         known = ", ".join(f"{name}={value!r}" for name, value in self.items() if value is not None)
         return f"Row({known})"
 
 
-def csv_line(texts: Iterable[str]) -> str:
+_SPELT_ALIKE = (str, int, type(None))
+"""Types of values that a line of CSV spells as csv_text does."""
+
+
+def csv_line(texts: Iterable[Value]) -> str:
     """Return a line of CSV, its end included."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(texts)

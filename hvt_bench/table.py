@@ -17,8 +17,12 @@ _Reader = tuple[int, str, Callable[[str], Value]]  # of one column: where it sta
 
 def write_table(path: Path, rows: Iterable[Row], otherwise: str = "give --out another path") -> None:
     """Write the CSV whole, or not at all. Raises FileError, with `otherwise` as the next move."""
-    text = "".join([csv_line(COLUMNS), *(row.line for row in rows)])
-    write_whole(path, text.encode(), otherwise)
+    write_whole(path, table_text(rows).encode(), otherwise)
+
+
+def table_text(rows: Iterable[Row]) -> str:
+    """Return the CSV of rows."""
+    return "".join([csv_line(COLUMNS), *(row.line for row in rows)])
 
 
 def read_table(path: str | Path) -> tuple[Row, ...]:

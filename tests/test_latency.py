@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -310,6 +311,25 @@ def test_rounds_that_agree_have_no_spread():
 
 def test_a_whole_number_from_a_journal_is_fine():
     assert Latency.summarise([{"pass_ms": [2, 4], "block_img_s": [3]}]).latency_ms == 3.0
+
+
+NUMBERS = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=9)
+
+
+@settings(derandomize=True, database=None, deadline=None)
+@given(st.lists(NUMBERS, min_size=1, max_size=4))
+def test_medians_are_those_of_numpy_to_the_last_bit(rounds):
+    found = Latency.summarise([{"pass_ms": passes, "block_img_s": passes} for passes in rounds])
+    medians = [float(np.median(passes)) for passes in rounds]
+    assert found.latency_ms_rounds == tuple(medians)
+    assert (found.latency_ms, found.throughput_img_s) == (float(np.median(medians)),) * 2
+
+
+@pytest.mark.parametrize("damaged", [[], ["1", "2", "3"], "3", ["3"], [None], [[1.0, 2.0]], None, {"a": 1.0}])
+@pytest.mark.parametrize("key", ["pass_ms", "block_img_s"])
+def test_what_is_no_list_of_numbers_is_refused(key, damaged):
+    with pytest.raises((ValueError, TypeError)):
+        Latency.summarise([{"pass_ms": [1.0], "block_img_s": [1.0]} | {key: damaged}])
 
 
 def test_a_point_converged_if_all_its_rounds_did():

@@ -528,6 +528,15 @@ def test_a_table_that_someone_changed_is_kept(path):
     assert [row["rounds"] for row in read_table(path)] == [2, 2]
 
 
+def test_a_table_that_is_as_its_journal_gives_it_is_not_read(path, monkeypatch):
+    go(make_sweep(), path)
+    written = path.read_text()
+    monkeypatch.setattr("hvt_bench.output.read_table", lambda path: pytest.fail("it was read"))
+    events = go(make_sweep(depths=(2, 4, 6)), path)
+    assert (events[0].points_done, events[0].moved) == (2, ())
+    assert path.read_text().startswith(written)
+
+
 def changed_cell(path, name, text):
     """Write another value into the first row of a table, as a person would."""
     with path.open(newline="") as file:
