@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from hvt_bench.environment import Environment
+from hvt_bench.environment import Environment, method_of
 from hvt_bench.errors import (
     CountError,
     DivergedError,
@@ -190,7 +190,7 @@ def _peak(point: Point, stopwatch: Stopwatch) -> dict[str, float]:
 
 
 def _checkpoint(visit: Visit) -> Checkpoint | None:
-    """Return where the state of a training is kept, for this machine and these versions alone."""
+    """Return where the state of a training is kept, for a machine and versions alone whose rounds go into one row."""
     if visit.checkpoints is None:
         return None
     point, here = visit.point, Environment.measure(visit.point.device)
@@ -201,7 +201,15 @@ def _checkpoint(visit: Visit) -> Checkpoint | None:
         "torch_version": str(here.torch_version),
         "hvt_bench_version": here.hvt_bench_version,
     }
-    return Checkpoint(checkpoint_path(visit.checkpoints, point.point_id, visit.round), identity)
+    return Checkpoint(checkpoint_path(visit.checkpoints, point.point_id, visit.round), identity, _one_training)
+
+
+def _one_training(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Say whether two states are of one training; a version of hvt-bench whose method is the same goes on with it."""
+    first, second = (
+        {**identity, "hvt_bench_version": method_of(str(identity["hvt_bench_version"]))} for identity in (one, other)
+    )
+    return first == second
 
 
 def _compile(passes: Passes, stopwatch: Stopwatch, cleanup: contextlib.ExitStack) -> float:

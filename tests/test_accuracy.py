@@ -10,6 +10,7 @@ from hvt_bench.models import parse_model
 from hvt_bench.point import Point
 from hvt_bench.training.data import Data
 from hvt_bench.training.recipes import RECIPES
+from tests.conftest import ENVIRONMENT
 
 MODEL = "hvt:img_size=8,patch_size=2,in_chans=1,num_classes=10,embed_dim=64,num_heads=2,depth=2"
 RECIPE = RECIPES["small"].model_copy(update={"epochs": 2, "batch_size": 50})
@@ -104,6 +105,26 @@ def test_a_visit_hands_over_its_round_and_where_the_state_is_kept(tmp_path):
     seen[-1].save({"progress": 1})
     assert [file.name for file in tmp_path.iterdir()] == [f"{point().point_id}.3.pt"]
     assert seen[-1].load() == {"progress": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "later", "known"),
+    [
+        ("hvt_bench_version", "0.2.7", {"progress": 1}),  # as a sweep goes on
+        ("hvt_bench_version", "0.3.0", None),
+        ("torch_version", "10.0.0", None),
+        ("device_name", "Other CPU", None),
+    ],
+)
+def test_a_training_goes_on_where_its_rounds_may_stand_in_one_row(tmp_path, monkeypatch, name, later, known):
+    seen = []
+    before = ENVIRONMENT.model_copy(update={"hvt_bench_version": "0.2.0"})
+    for here in (before, before.model_copy(update={name: later})):
+        monkeypatch.setattr("hvt_bench.measure.Environment.measure", lambda device, here=here: here)
+        visited(lambda p, seed, checkpoint, processes: seen.append(checkpoint) or {}, checkpoints=tmp_path)
+    seen[0].save({"progress": 1})
+    assert seen[0].load() == {"progress": 1}
+    assert seen[1].load() == known
 
 
 def test_a_visit_says_how_many_processes_train_and_which_died():

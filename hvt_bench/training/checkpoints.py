@@ -6,7 +6,8 @@ import contextlib
 import errno
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from operator import eq
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 class Checkpoint:
     """One file, which holds the latest state of one training.
 
-    `identity` says which training, on which machine: a state of another one is not gone on from, nor is a damaged one,
-    and then the training begins anew.
+    `identity` says which training, on which machine: a state of another one, of which `alike` decides, is not gone on
+    from, nor is a damaged one, and then the training begins anew.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
-        self._path, self._identity = path, dict(identity)
+    def __init__(
+        self, path: Path, identity: Mapping[str, Any], alike: Callable[[dict[str, Any], dict[str, Any]], bool] = eq
+    ) -> None:
+        self._path, self._identity, self._alike = path, dict(identity), alike
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Write a state, which then takes the place of the one before. Raises HvtBenchError where the disk is full."""
@@ -50,7 +53,7 @@ class Checkpoint:
         """Return the state; None where there is none of this training."""
         try:
             content = torch.load(self._path, map_location="cpu", weights_only=True)
-            if content["identity"] == self._identity:
+            if self._alike(content["identity"], self._identity):
                 return dict(content["state"])
         except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError):
             pass
