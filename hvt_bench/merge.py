@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvt_bench.environment import Environment
-from hvt_bench.errors import FileError, RequestError
+from hvt_bench.errors import FileError, RequestError, plural
 from hvt_bench.files import write_whole
 from hvt_bench.journal import held, in_turn, journal_line, read_journal
 from hvt_bench.known import Run
 from hvt_bench.output import check_writable, journal_of
 from hvt_bench.row import Row, Sample
 from hvt_bench.table import write_table
+
+NAMED = 3  # rounds or points, where a sentence is about many
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,10 @@ def _merge(runs: dict[Path, Run]) -> tuple[Run, list[str]]:
     """Put the runs together; where two have the same round, `_wins` and `_united` say what stays."""
     one, *_ = runs.values()
     whole = Run(one.sweep, min(run.started_at for run in runs.values()), {})
-    left_out: dict[tuple[Path, Path], int] = {}
+    twice: dict[tuple[Path, Path], int] = {}
+    failed_later: dict[tuple[Path, Path], list[Sample]] = {}
     origin: dict[tuple[str, int | None], Path] = {}
+    runs, conflicts = _of_one_batch(runs)
     for path, run in runs.items():
         whole.environments = run.environments | whole.environments
         whole.shares |= run.shares
@@ -112,10 +116,13 @@ def _merge(runs: dict[Path, Run]) -> tuple[Run, list[str]]:
             known = whole.samples.get(key)
             if known is not None and known.status == sample.status and _twice(known, sample):
                 pair = origin[key], path
-                left_out[pair] = left_out.get(pair, 0) + 1
+                twice[pair] = twice.get(pair, 0) + 1
             alike = known is None or run.found_in[key[0]].comparable(whole.found_in[key[0]])
             wins = known is None or _wins(sample, known)
             winner, other = (sample, known) if known is None or wins else (known, sample)
+            if other is not None and _fell_off(winner, other):
+                pair = (path, origin[key]) if wins else (origin[key], path)
+                failed_later.setdefault(pair, []).append(other)
             whole.samples[key] = winner if other is None or not alike else _united(winner, other)
             if wins:
                 whole.found_in[key[0]] = run.found_in[key[0]]
@@ -123,10 +130,84 @@ def _merge(runs: dict[Path, Run]) -> tuple[Run, list[str]]:
     whole.again = {key for run in runs.values() for key in run.again if _still_asked(key, run, whole)}
     if not any(run.shares for run in runs.values()) or not all(run.shares for run in runs.values()):
         whole.shares = set()
-    return whole, [
+    conflicts += [
         f"{number} rounds of {path} are in {kept} too, and differ: those of {kept} were kept"
-        for (kept, path), number in left_out.items()
+        for (kept, path), number in twice.items()
     ]
+    conflicts += [
+        f"{plural(len(lost), 'round')} went well in {kept} and failed later in {path}: {_named(lost, whole)}; "
+        f"what {kept} has was kept"
+        for (kept, path), lost in failed_later.items()
+    ]
+    return whole, conflicts
+
+
+def _of_one_batch(runs: dict[Path, Run]) -> tuple[dict[Path, Run], list[str]]:
+    """Leave out what was found of a point at another largest batch than is kept; say of which files.
+
+    Kept is the batch at which no round failed, then the one of the most rounds, then that of the first file.
+    """
+    settled: dict[str, dict[Path, int]] = {}
+    for path, run in runs.items():
+        for point_id, columns in run.cells.items():
+            if columns.get("max_batch") and columns.get("batch_size") is not None:
+                settled.setdefault(point_id, {})[path] = columns["batch_size"]
+    lost: dict[tuple[Path, Path], list[str]] = {}
+    drop: dict[Path, set[str]] = {path: set() for path in runs}
+    for point_id, sizes in settled.items():
+        if len(set(sizes.values())) == 1:
+            continue
+        kept = max(sizes, key=lambda path: _how_well(runs[path], point_id))
+        for path, size in sizes.items():
+            if size != sizes[kept]:
+                drop[path].add(point_id)
+                text = f"{point_id} ({runs[kept].cells[point_id]['model']}): {size}, kept {sizes[kept]}"
+                lost.setdefault((kept, path), []).append(text)
+    return {path: _without(run, drop[path]) for path, run in runs.items()}, [
+        f"{plural(len(texts), 'point')} of {path} had another largest batch_size in {kept}, {_some(texts)}; what "
+        f"{path} has of that was left out"
+        for (kept, path), texts in lost.items()
+    ]
+
+
+def _how_well(run: Run, point_id: str) -> tuple[bool, int]:
+    """Rank what a run has of a point."""
+    rounds = [sample.status == "ok" for key, sample in run.samples.items() if key[0] == point_id and key[1] is not None]
+    return all(rounds), sum(rounds)
+
+
+def _without(run: Run, points: set[str]) -> Run:
+    """Return a run without these points."""
+    if not points:
+        return run
+    return replace(
+        run,
+        cells={point_id: columns for point_id, columns in run.cells.items() if point_id not in points},
+        samples={key: sample for key, sample in run.samples.items() if key[0] not in points},
+        again={key for key in run.again if key[0] not in points},
+    )
+
+
+def _fell_off(winner: Sample, other: Sample) -> bool:
+    """Say whether a round that went well is kept though it failed when it was measured later."""
+    return winner.status == "ok" != other.status and other.started_at > winner.started_at
+
+
+def _named(samples: Sequence[Sample], run: Run) -> str:
+    """Name rounds: `round 2 of 3fa04c (hvt_s_1), crashed`."""
+    return _some(
+        [
+            f"{'the counting' if sample.round is None else f'round {sample.round}'} of {sample.point_id} "
+            f"({run.cells[sample.point_id]['model']}), {sample.status}"
+            for sample in samples
+        ]
+    )
+
+
+def _some(texts: Sequence[str]) -> str:
+    """Join the first few of many texts, so that they fit a line."""
+    left = len(texts) - NAMED
+    return "; ".join([*texts[:NAMED], *([f"and {left} more"] if left > 0 else [])])
 
 
 def _same(one: Sample, other: Sample) -> bool:

@@ -13,7 +13,7 @@ from hvt_bench.run import Started, run_sweep
 from hvt_bench.sweep import Sweep
 from hvt_bench.table import read_table
 from tests.conftest import ENVIRONMENT, fake_measure
-from tests.test_run import ScriptedExecutor, go, make_sweep, stable, visits_of
+from tests.test_run import ScriptedExecutor, fits, go, make_sweep, stable, visits_of
 
 DEPTHS = range(1, 8)
 
@@ -95,6 +95,71 @@ def test_a_round_that_went_well_wins_over_one_that_did_not(path):
         merged = merge(out, files)
         assert {row["status"] for row in merged.rows} == {"ok"}
         assert merged.conflicts == ()
+
+
+def failing(depths, moment):
+    """Fail the rounds of points of these depths, at a moment."""
+
+    def measure(visit):
+        sample = fake_measure(visit).model_copy(update={"started_at": f"2026-01-31T{moment}Z"})
+        if visit.point.config.depth not in depths:
+            return sample
+        return sample.model_copy(update={"status": "oom", "error": "no room", "values": {}})
+
+    return measure
+
+
+@pytest.mark.parametrize("depths", [(2,), DEPTHS])
+def test_a_round_that_failed_later_than_it_went_well_is_said(path, depths):
+    one, other = path.with_name("one.csv"), path.with_name("other.csv")
+    go(make_sweep(DEPTHS), one, failing((), "12:00:00"))
+    go(make_sweep(DEPTHS), other, failing(depths, "13:00:00"))
+    ids = [point.point_id for point in make_sweep(DEPTHS).points if point.config.depth in depths]
+    for files in ([one, other], [other, one]):
+        merged = merge(out := path.with_name(f"{files[0].stem}-first.csv"), files)
+        assert {row["status"] for row in merged.rows} == {"ok"}
+        assert stable(out) == stable(one)
+        (said,) = merged.conflicts
+        rounds = "1 round" if len(depths) == 1 else "7 rounds"
+        assert said.startswith(f"{rounds} went well in {one} and failed later in {other}: round 0 of ")
+        assert said.endswith(f"; what {one} has was kept")
+        assert sum(f"round 0 of {point_id} (m), oom" in said for point_id in ids) == min(3, len(ids))
+        assert ("; and 4 more;" in said) == (len(ids) > 3)
+
+
+def test_rounds_of_different_largest_batches_are_not_of_one_row(path):
+    sweep, files = make_sweep((2, 4), max_batch=True), [path.with_name("one.csv"), path.with_name("other.csv")]
+    go(sweep, files[0], fits(8, []))
+    go(replace(sweep, cells=sweep.cells[:1]), files[1], fits(5, []))
+    (point_id, _) = [point.point_id for point in sweep.points]
+    for order, (kept, left) in ((files, (8, 5)), (files[::-1], (5, 8))):
+        merged = merge(out := path.with_name(f"{order[0].stem}-first.csv"), order)
+        assert merged.conflicts == (
+            f"1 point of {order[1]} had another largest batch_size in {order[0]}, {point_id} (m): {left}, kept {kept}; "
+            f"what {order[1]} has of that was left out",
+        )
+        assert sorted((row["depth"], row["batch_size"], row["rounds"]) for row in read_table(out)) == [
+            (2, kept, 2),
+            (4, 8, 2),
+        ]
+        assert visits_of(go(sweep, out, fits(8, []))) == []
+        estimates = {(row["depth"], row["batch_size"]): row["estimated_memory_mib"] for row in read_table(out)}
+        own = read_table(order[0])[0]
+        assert estimates[2, kept] == own["estimated_memory_mib"]
+
+
+def test_a_largest_batch_that_was_looked_for_anew_takes_the_place_of_the_one_that_failed(path):
+    sweep, one = make_sweep((2,), max_batch=True), path.with_name("share.csv")
+
+    def tight(visit):
+        return fits(8, [])(visit) if visit.metrics == ("memory",) else fits(0, [])(visit)
+
+    go(sweep, one, tight)
+    assert [row["batch_size"] for row in merge(path, [one]).rows] == [8]
+    go(sweep, one, fits(5, []), retry=["oom"])
+    merged = merge(path, [one])
+    assert [(row["batch_size"], row["status"], row["rounds"]) for row in merged.rows] == [(5, "ok", 2)]
+    assert len(merged.conflicts) == 1
 
 
 def test_a_round_that_two_have_and_that_differs_is_said_and_the_first_stays(path):
