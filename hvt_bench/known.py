@@ -8,6 +8,7 @@ from typing import Any
 
 from hvt_bench.collect import collect
 from hvt_bench.environment import Environment
+from hvt_bench.metrics.accuracy import sound
 from hvt_bench.row import Row, Sample
 
 
@@ -42,6 +43,7 @@ class Run:
     def add(self, sample: Sample) -> None:
         """Keep a sample, found just now; of a round measured again, what only the earlier visit measured stays.
 
+        So it does where the later one failed: a training of hours is not lost to a pass that crashed.
         Where a round went well and is measured again only since the GPU was throttled, a failure does not replace it.
         Rounds of another device, of a cluster that has several kinds, are dropped: none of them go into one row.
         """
@@ -55,9 +57,9 @@ class Run:
         earlier = self.samples.get(key)
         if earlier is not None and earlier.status == "ok" and sample.status != "ok" and sample.attempt > 1:
             sample = earlier.model_copy(update={"attempt": sample.attempt})
-        elif earlier is not None and earlier.status == sample.status == "ok":
+        elif earlier is not None and (before_it := sound(earlier.values)):
             timed = sample if "latency" in sample.values else earlier
-            kept = {"values": {**earlier.values, **sample.values}, "side_by_side": timed.side_by_side}
+            kept = {"values": {**before_it, **sample.values}, "side_by_side": timed.side_by_side}
             sample = sample.model_copy(update=kept)
         self.samples[key] = sample
         self.again.discard(key)

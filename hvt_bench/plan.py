@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hvt_bench.known import Run
 from hvt_bench.measure import Visit
-from hvt_bench.metrics.accuracy import diverged
+from hvt_bench.metrics.accuracy import diverged, sound
 from hvt_bench.metrics.conditions import throttled
 from hvt_bench.point import Point
 from hvt_bench.row import Sample
@@ -30,10 +30,14 @@ def fails_alone(sample: Sample) -> bool:
 
 
 def still_to_measure(metrics: Sequence[str], known: Sample | None) -> tuple[str, ...]:
-    """Return what a visit to a round measures: what it lacks; of a throttled one all again but for a training."""
-    if known is None or known.status != "ok":
+    """Return what a visit to a round measures: what it lacks.
+
+    Of one that failed or was throttled it is all again, but for a training that went well.
+    """
+    if known is None:
         return tuple(metrics)
-    done = {"accuracy"} & known.values.keys() if wants_another_attempt(known) else known.values.keys()
+    again = known.status != "ok" or wants_another_attempt(known)
+    done = {"accuracy"} & sound(known.values).keys() if again else known.values.keys()
     return tuple(metric for metric in metrics if metric not in done)
 
 

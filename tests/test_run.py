@@ -187,6 +187,35 @@ def test_a_round_measures_only_the_metrics_that_it_lacks(path):
     assert seen == [("peak",)] * 4
 
 
+def test_a_metric_that_fails_later_takes_nothing_of_what_was_measured_before(path):
+    go(make_sweep(metrics=("latency",)), path, only_asked)
+    more = make_sweep(metrics=("memory",))
+    go(more, path, executor=ScriptedExecutor({(2, 0): WorkerCrashedError("gone")}))
+    lost, well = read_table(path)
+    assert (lost["status"], lost["latency_ms_rounds"]) == ("crashed", (3.0, 3.0))
+    assert (well["status"], well["latency_ms_rounds"]) == ("ok", (5.0, 5.0))
+    assert visits_of(go(more, path, only_asked)) == []
+    assert visits_of(go(more, path, only_asked, retry=["crashed"])) == [(2, 0, "ok"), (2, 1, "ok")]
+    assert [(row["status"], row["latency_ms"], row["rounds"]) for row in read_table(path)] == [
+        ("ok", 3.0, 2),
+        ("ok", 5.0, 2),
+    ]
+    assert all(row["peak_memory_mib"] for row in read_table(path))
+
+
+def test_a_training_is_not_made_again_since_a_pass_crashed_later(path):
+    trained = {"seed": 0, "top1": 80.0, "top5": None, "losses": [1.0], "epochs_done": 1, "train_s": 9.0}
+    trained |= {"wait_s": 0.0, "total_train_macs": 5}
+    sweep = make_sweep(depths=(2,), metrics=("accuracy",), rounds=1)
+    go(sweep, path, lambda visit: fake_measure(visit).model_copy(update={"values": {"accuracy": trained}}))
+    more, seen = make_sweep(depths=(2,), metrics=("accuracy", "latency"), rounds=1), []
+    go(more, path, executor=ScriptedExecutor({(2, 0): WorkerCrashedError("gone")}))
+    assert [(row["status"], row["top1"]) for row in read_table(path)] == [("crashed", 80.0)]
+    go(more, path, lambda visit: seen.append(visit.metrics) or only_asked(visit), retry=["crashed"])
+    assert seen == [("latency",)]
+    assert [(row["status"], row["top1"], row["latency_ms"]) for row in read_table(path)] == [("ok", 80.0, 3.0)]
+
+
 def test_memory_is_estimated_where_it_is_measured_and_only_once(path):
     go(make_sweep(metrics=("complexity", "latency")), path)
     assert [row["estimated_memory_mib"] for row in read_table(path)] == [None, None]

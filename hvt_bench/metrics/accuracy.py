@@ -106,6 +106,11 @@ def diverged(found: Mapping[str, Any]) -> bool:
     return bool(found.get("accuracy", {}).get("diverged"))
 
 
+def sound(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a sample holds, but for a training that diverged."""
+    return {name: values for name, values in found.items() if name != "accuracy" or not diverged(found)}
+
+
 def measure_accuracy(
     point: Point,
     seed: int,
