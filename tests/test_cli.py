@@ -280,11 +280,11 @@ def test_fresh_keeps_the_earlier_run(run, small):
         ),
         (
             ["show", "hvt_s_1", "mode=train", "device=cpu", "--time"],
-            "mode=train: --time takes a forward pass apart and no training step; leave it out",
+            "--time: mode=train: a forward pass can be taken apart and no training step; leave it out",
         ),
         (
             ["show", "hvt_s_1", "compile=true", "device=cpu", "--time"],
-            "compile=true: --time hooks the modules, which changes what is compiled; leave it out",
+            "--time: compile=true: the hooks on modules would change what is compiled; leave it out",
         ),
         (["plot", "none.csv"], "none.csv: there is no such file; `hvt-bench sweep` writes one"),
         (["table", "small.yaml"], "small.yaml:1: this is no table of hvt-bench: the column 'point_id' is missing"),
