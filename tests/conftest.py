@@ -102,7 +102,17 @@ def pytest_configure():
     torch.set_num_threads(1)  # small networks: threads that wait for each other on a busy machine cost up to 20x
 
 
+# Each counts all networks that anybody published: in one process, one after the other, these are counted once.
+COUNTS_ALL = ("test_docs.py", "test_reproduce.py", "test_claims.py")
+
+
+def turn_of(item):
+    """What goes first: the tests that share counts while no worker steals, then the long ones, so that none is last."""
+    return item.path.name not in COUNTS_ALL, "slow" not in item.keywords
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=turn_of)
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
