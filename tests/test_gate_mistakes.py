@@ -4,8 +4,6 @@ Each changes a few lines of a small vision transformer, as a person would. Budge
 (macs, params, activations, exact), with the modules beside them.
 """
 
-import re
-
 import pytest
 
 from hvt_bench.gate.changes import modules_of
@@ -197,32 +195,38 @@ HARMLESS = {
 }
 
 
+MODEL = "{name}:Net:input_shapes=[[3, 64, 64]]"
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """The text of the first budgets of the network, and what its modules cost."""
+    folder = tmp_path_factory.mktemp("first")
+    (folder / "vit_first.py").write_text(SOURCE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_first(folder / "budgets.yaml", [MODEL.format(name="vit_first")])
+    (costs,) = read_record(path_of(folder / "budgets.yaml")).values()
+    return (folder / "budgets.yaml").read_text(), costs
+
+
 @pytest.fixture
-def check(tmp_path, monkeypatch):
-    """Write the network and its first budgets; then say how a changed one stands."""
+def check(first, tmp_path, monkeypatch):
+    """Say how a changed network stands against the first budgets."""
     monkeypatch.chdir(tmp_path)
     names = iter(range(100))
+    budgets, costs = first
+    path = tmp_path / "budgets.yaml"
 
-    def checked(*replacements):
+    def verdict(*replacements):
         source = SOURCE
         for old, new in replacements:
             assert old in source, old
             source = source.replace(old, new)
         name = f"vit_{tmp_path.name.replace('-', '_')}_{next(names)}"
         (tmp_path / f"{name}.py").write_text(source)
-        return name
-
-    path = tmp_path / "budgets.yaml"
-    before = checked()
-    model = "{name}:Net:input_shapes=[[3, 64, 64]]"
-    write_first(path, [model.format(name=before)])
-    record = read_record(path_of(path))
-
-    def verdict(*replacements):
-        name = checked(*replacements)
-        after = model.format(name=name)
-        path.write_text(re.sub(r"vit_\w+", name, path.read_text()))
-        (found,) = check_budgets(load_budgets(path), before={after: record[model.format(name=before)]})
+        path.write_text(budgets.replace("vit_first", name))
+        (found,) = check_budgets(load_budgets(path), before={MODEL.format(name=name): costs})
         return found
 
     yield verdict
