@@ -159,12 +159,6 @@ def test_training_costs_what_a_real_step_executes(family, fields, checkpointing)
         _count_config.cache_clear()
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
-@given(configs())
-def test_training_is_three_forward_passes_but_for_the_gradient_of_the_image(config):
-    assert count(config).train_macs == 3 * config.closed_form_macs() - config.stem_macs()
-
-
 def test_a_module_is_trained_on_paper_too_and_checkpoints_if_it_can():
     class Checkpoints(nn.Module):
         def __init__(self):

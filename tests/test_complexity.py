@@ -88,6 +88,7 @@ def eager(config):
 def test_fvcore_pytorch_and_the_closed_form_agree_for_any_valid_config(config):
     found = count(config)
     assert found.macs == config.closed_form_macs()
+    assert found.train_macs == 3 * found.macs - config.stem_macs()  # there is no gradient of the image
     assert config.closed_form_params() == found.params
     assert found.seq_lens == config.seq_lens
     assert found.params == sum(p.numel() for p in config.build().parameters())
