@@ -179,7 +179,9 @@ def test_invalid_rows_alone_have_a_page():
 
 
 def test_it_is_written_beside_the_csv(repository, tmp_path):
-    (tmp_path / "run.csv").write_bytes((repository / EXAMPLE).read_bytes())
+    with (repository / EXAMPLE).open(newline="") as whole, (tmp_path / "run.csv").open("w", newline="") as few:
+        lines = [*csv.reader(whole)]
+        csv.writer(few).writerows([lines[0], *(line for line in lines if line[lines[0].index("axis")] == "")])
     assert write_report(tmp_path / "run.csv") == tmp_path / "run.report.html"
     other = write_report(tmp_path / "run.csv", tmp_path / "new" / "page.html", "hvt_s_1")
     assert "held against <code>hvt_s_1</code>" in other.read_text()
