@@ -168,7 +168,7 @@ HEAD = "name: x\nmodels: [hvt_s_1]\nprotocol: {device: cpu}\n"
         (
             HEAD + "measure: [speed]\n",
             4,
-            "measure: 'speed' does not fit: should be 'complexity', 'memory', 'latency' or 'accuracy'",
+            "measure: 'speed' does not fit: should be 'complexity', 'memory', 'latency', 'parts', 'peak' or 'accuracy'",
         ),
         ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  dtpye: x\n", 4, "unknown key 'dtpye'; did you mean 'dtype'?"),
         ("name: x\nmodels: [hvt_s_1]\nprotocol:\n  device: tpu\n", 4, "unknown device 'tpu'; known: auto, cpu, cuda"),
