@@ -209,5 +209,14 @@ def _finding(sample: Sample) -> str:
     if "latency" in sample.values:
         passes = sorted(sample.values["latency"]["pass_ms"])
         return f"{passes[len(passes) // 2]:.3g} ms"
-    peak = sample.values["memory"]["peak_memory_mib"]
-    return "a peak below the weights" if peak is None else f"{peak:.0f} MiB"
+    if "memory" in sample.values:
+        mib = sample.values["memory"]["peak_memory_mib"]
+        return "a peak below the weights" if mib is None else f"{mib:.0f} MiB"
+    parts, macs_per_s = (sample.values.get(name, {}).get(key) for name, key in _BESIDE)
+    found = [f"parts of {sum(parts):.3g} ms"] if parts else []
+    found += [f"peak of {macs_per_s / 1e9:.3g} GMACs/s"] if macs_per_s else []
+    return ", ".join(found) or "nothing found"
+
+
+_BESIDE = (("parts", "parts_ms"), ("peak", "peak_macs_per_s"))
+"""What a round may measure beside time and memory, or, where those are known, alone."""

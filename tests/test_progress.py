@@ -52,6 +52,21 @@ def test_lines_without_a_terminal():
     assert progress.rows == ("row",)
 
 
+def test_a_round_of_what_was_missing_alone_says_what_it_found():
+    found = (
+        {"parts": {"parts_ms": [1.0, 11.345]}, "peak": {"peak_macs_per_s": 8.51e10}},
+        {"peak": {"peak_macs_per_s": 8.51e10}},
+        {"parts": {}, "peak": {}},
+    )
+    events = [Measured(point(), sample(number, **values), 0) for number, values in enumerate(found)]
+    lines, _ = lines_of(Sweep("s", (point(),), ("parts", "peak")), Started(1, 0, 0, 3, ()), *events)
+    assert lines[1:] == [
+        "[1/3] hvt_s_1 depth=12: parts of 12.3 ms, peak of 85.1 GMACs/s",
+        "[2/3] hvt_s_1 depth=12: peak of 85.1 GMACs/s",
+        "[3/3] hvt_s_1 depth=12: nothing found",
+    ]
+
+
 def test_what_happened_to_the_files_and_why_they_moved_is_said():
     lines, _ = lines_of(
         Sweep("s", (point(),), ()), Started(1, 0, 0, 0, (Path("old.csv"),), "it is old"), Noted("run.csv was changed")
