@@ -139,7 +139,7 @@ def _share(found, *verdicts):
 
 
 FIGURES_OF = {
-    EXAMPLE: ["scaling", "speedup", "tokens", "breakdown"],
+    EXAMPLE: ["scaling", "speedup", "tokens", "breakdown", "roofline"],
     "reports/examples/neighbours/run.csv": ["scaling"],
     TRAININGS: ["accuracy"],
 }

@@ -58,11 +58,11 @@ def test_a_round_of_what_was_missing_alone_says_what_it_found():
         {"peak": {"peak_macs_per_s": 8.51e10}},
         {"parts": {}, "peak": {}},
     )
-    events = [Measured(point(), sample(number, **values), 0) for number, values in enumerate(found)]
+    events = [Measured(point(), sample(number, **values), 2 - number) for number, values in enumerate(found)]
     lines, _ = lines_of(Sweep("s", (point(),), ("parts", "peak")), Started(1, 0, 0, 3, ()), *events)
     assert lines[1:] == [
-        "[1/3] hvt_s_1 depth=12: parts of 12.3 ms, peak of 85.1 GMACs/s",
-        "[2/3] hvt_s_1 depth=12: peak of 85.1 GMACs/s",
+        "[1/3] hvt_s_1 depth=12: parts of 12.3 ms, peak of 85.1 GMACs/s; 0:00 left",
+        "[2/3] hvt_s_1 depth=12: peak of 85.1 GMACs/s; 0:00 left",
         "[3/3] hvt_s_1 depth=12: nothing found",
     ]
 
