@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from hvt_bench import load_sweep
 from hvt_bench.analysis.series import varying_network, varying_protocol
 from hvt_bench.errors import FileError, RequestError
-from hvt_bench.plots import FIGURES, save_figures
+from hvt_bench.plots import FIGURES, save_figures, style
 from hvt_bench.plots.asked import Asked
 from hvt_bench.plots.memory import draw_memory
 from hvt_bench.plots.scaling import MOST_LINES, draw_scaling
@@ -569,3 +569,15 @@ def test_points_without_a_logarithm_are_named_beside_the_exponents():
     said = figure.get_supxlabel().replace("\n", " ")
     assert "power law of all points but pool_stages 0, which has no logarithm, with its 95 % interval" in said
     plt.close(figure)
+
+
+def test_panels_make_no_ticks_that_nobody_sees():
+    with style.journal_style():
+        figure = Figure()
+        outer, inner = figure.subplots(1, 2, sharey=True)
+    outer.set(yscale="log", ylim=(1, 100))
+    inner.tick_params(which="minor", left=False)
+    style.make_no_hidden_ticks(figure.axes)
+    assert len(inner.yaxis.get_minorticklocs()) == 0
+    assert len(outer.yaxis.get_minorticklocs()) > 0
+    assert list(inner.get_yticks()) == list(outer.get_yticks())

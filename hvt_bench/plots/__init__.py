@@ -124,6 +124,7 @@ def render_figure(
         figure.draw(rows, canvas, asked)
         if figure.panel_height_in is not None:
             style.fit_height(canvas, figure.panel_height_in)
+        style.make_no_hidden_ticks(canvas.axes)
         engine = canvas.get_layout_engine()
         assert engine is not None
         engine.execute(canvas)  # once for all formats, and without the drawing that `draw_without_rendering` adds

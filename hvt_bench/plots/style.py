@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
+from matplotlib.axis import Axis, Ticker
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from hvt_bench.analysis.series import values_of
 from hvt_bench.row import COLUMNS, Row, csv_text
@@ -196,6 +196,19 @@ def mark_log(axis: Axis, formatter: Formatter | None, low: float, high: float) -
 
 def _number(value: float) -> str:
     return f"{value:g}" if value < _LONG_FROM else EngFormatter(sep="")(value)
+
+
+def make_no_hidden_ticks(axes: Iterable[Axes]) -> None:
+    """Let panels make no minor ticks where they show none: ticks are what a figure of many panels takes most time for.
+
+    Axes that share a scale share what places their ticks too, so each gets one of its own.
+    """
+    for ax in axes:
+        for axis, side in ((ax.xaxis, "bottom"), (ax.yaxis, "left")):
+            if not axis.get_tick_params(which="minor").get(side, True):
+                axis.minor = Ticker()
+                axis.set_minor_locator(NullLocator())
+                axis.set_minor_formatter(NullFormatter())
 
 
 def layout(panels: int, most: int) -> tuple[int, int]:
