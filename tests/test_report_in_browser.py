@@ -131,14 +131,15 @@ def test_conditions_that_are_offered_find_something(opened):
 def test_filtering_by_lists(opened):
     """As `hvt-bench table --where` does: one item is in the list, several are the whole list."""
     page = opened()
-    text, all_lists = page.get_by_label("Rows with"), shown(page, "warnings")
+    text, all_lists, models = page.get_by_label("Rows with"), shown(page, "warnings"), shown(page, "model")
     text.fill("warnings=noisy")
     assert shown(page, "warnings") == [found for found in all_lists if "noisy" in found.split()]
     text.fill("warnings!=noisy")
     assert shown(page, "warnings") == [found for found in all_lists if found and "noisy" not in found.split()]
     whole = max(all_lists, key=len)
+    model = models[all_lists.index(whole)]
     assert " " in whole
-    text.fill(f'"warnings={whole}" hvt')
+    text.fill(f'"warnings={whole}" {model}')
     assert set(shown(page, "warnings")) == {whole}
     assert set(shown(page, "model")) == {"hvt_s_1"}
 
