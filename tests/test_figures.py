@@ -503,6 +503,13 @@ def test_the_roof_is_the_peak_of_the_machine_where_that_was_measured(figure):
     assert "`measure: [peak]`" not in footer(figure)
 
 
+def test_the_ridge_of_the_roof_is_in_view_wherever_the_points_are(figure):
+    point = {**HVT, "arithmetic_intensity": 10.0, "macs_per_s": 1e9, "peak_macs_per_s": 5e10}
+    draw_roofline([Row({**point, "peak_bytes_per_s": 1e9})], figure)
+    low, high = figure.axes[0].get_xlim()
+    assert low < 10.0 < 50.0 < high
+
+
 def test_noise_draws_the_spread_of_each_point(figure):
     rows = [Row({**HVT, "latency_spread_pct": 30.0}), Row({**DEIT, "latency_spread_pct": 4.0}), SHALLOW]
     draw_noise(rows, figure)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.ticker import EngFormatter
 
 from hvt_bench.analysis.series import absent, having
@@ -34,7 +34,8 @@ def draw_roofline(rows: Sequence[Row], figure: style.AnyFigure, asked: Asked = N
     ax.set(xscale="log", yscale="log")
     roofs = [_roof_of(panel, drawn) for panel in panels]
     highest = max(points["y"].max(), *(roof.macs_per_s for roof in roofs))
-    ax.set(xlim=(points["x"].min() / 1.6, points["x"].max() * 1.6), ylim=(points["y"].min() / 1.6, highest * 1.9))
+    across = [points["x"].min(), points["x"].max(), *(roof.ridge for roof in roofs)]
+    ax.set(xlim=(min(across) / 1.6, max(across) * 1.6), ylim=(points["y"].min() / 1.6, highest * 1.9))
     for each in (ax.xaxis, ax.yaxis):
         style.mark_log(each, EngFormatter() if each is ax.yaxis else None, *each.get_view_interval())
     for panel, roof in zip(panels, roofs, strict=True):
@@ -86,6 +87,11 @@ class Roof:
     measured: bool
     """Of the machine, by `measure: [peak]`; else the best of the points."""
 
+    @property
+    def ridge(self) -> float:
+        """The intensity, in MACs per byte, below which memory holds a network up, and above which computing does."""
+        return self.macs_per_s / self.bytes_per_s
+
 
 def _roof_of(panel: Panel, rows: Sequence[Row]) -> Roof:
     here = [rows[place] for place in panel.points.index]
@@ -97,18 +103,18 @@ def _roof_of(panel: Panel, rows: Sequence[Row]) -> Roof:
 
 
 def _draw_roof(panel: Panel, roof: Roof) -> None:
-    """Draw the level of the computing, and the slope of the memory where the panel shows it."""
+    """Draw the slope of the memory up to the ridge, and the level of the computing from there on."""
     level, slope = roof.macs_per_s, roof.bytes_per_s
     left, right = panel.ax.get_xlim()
     written = EngFormatter(places=1)
-    x = np.unique([left, min(max(level / slope, left), right), right])
-    panel.ax.plot(x, np.minimum(level, slope * x), color="0.35", linewidth=0.9, zorder=1)
+    panel.ax.plot([left, roof.ridge, right], [slope * left, level, level], color="0.35", linewidth=0.9, zorder=1)
+    at_right = roof.ridge > math.sqrt(left * right)  # of the middle: there is no room for the words on that side
     panel.ax.annotate(
         f"{'peak' if roof.measured else 'best of these points'}: {written(level)}MACs/s, {written(slope)}B/s",
-        (0, level),
-        xycoords=("axes fraction", "data"),
-        xytext=(3, 2),
+        (roof.ridge, level),
+        xytext=(0, 2),
         textcoords="offset points",
+        ha="right" if at_right else "left",
         fontsize=6,
         color=style.GREY,
     )
